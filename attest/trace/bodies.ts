@@ -1,0 +1,333 @@
+/**
+ * The body of each kind of record: exact fields, one type each, no floating point numbers.
+ *
+ * A field of shape {@link commitment} is the commitment of a payload that follows the record line, in the order in
+ * which {@link payloadFields} lists them. `bytes` is the sum of their lengths, so that the state after a record can be
+ * computed when a payload is withheld.
+ *
+ * Spec: `attest/spec/trace.md#bodies`.
+ *
+ * @module
+ */
+
+import type { Hex } from '../core/bytes.ts';
+import type { Json } from '../encoding/canonical-json.ts';
+import type { Kind } from './kinds.ts';
+import {
+  address,
+  array,
+  decimal64,
+  decimal256,
+  flag,
+  hex32,
+  integer,
+  nullable,
+  object,
+  oneOf,
+  type Shape,
+  type ShapeOf,
+  signature,
+  tagged,
+  text,
+} from './shape.ts';
+
+/** Commitment of a payload, see `payload.ts`. */
+const commitment = hex32;
+
+const limits = object({
+  bytes: decimal64,
+  fuel: decimal64,
+  steps: decimal64,
+  tokens: decimal64,
+  wallMs: decimal64,
+});
+
+/** Limits of a run: payload bytes, guest fuel, starts, tokens (prompt and output), milliseconds. */
+export type Limits = ShapeOf<typeof limits>;
+
+const request = object({
+  agent: hex32,
+  caller: address,
+  expiry: decimal64,
+  input: hex32,
+  limits: hex32,
+  nonce: hex32,
+});
+
+/** What the caller asked for; the EIP-712 struct `Request`. */
+export type RequestFields = ShapeOf<typeof request>;
+
+const inferenceIdentity = object({
+  engine: hex32,
+  id: text(256),
+  model: hex32,
+  operations: hex32,
+  profile: hex32,
+  profileName: text(64),
+  signer: address,
+  tokenizer: hex32,
+});
+
+/** Digests of all that decides an inference besides its request, and the key that signs receipts. */
+export type InferenceIdentity = ShapeOf<typeof inferenceIdentity>;
+
+const runOpen = object({
+  agent: object({ code: commitment, digest: hex32 }),
+  attempt: decimal64,
+  bytes: decimal64,
+  chain: decimal64,
+  contract: address,
+  deadline: decimal64,
+  engine: hex32,
+  exposure: decimal256,
+  inference: inferenceIdentity,
+  input: commitment,
+  kv: object({ from: nullable(object({ index: decimal64, run: hex32 })), root: hex32 }),
+  limits,
+  modes: object({ default: oneOf('public') }),
+  operator: address,
+  parent: nullable(object({ index: decimal64, run: hex32 })),
+  policy: object({ digest: hex32, rules: commitment }),
+  request,
+  salt: hex32,
+  seedFrom: oneOf('caller', 'operator'),
+  signature: nullable(signature),
+  tools: array(object({ code: commitment, digest: hex32, name: text(64) }), 64),
+});
+
+/** Body of `run.open`. */
+export type RunOpenBody = ShapeOf<typeof runOpen>;
+
+const guestFailure = object({ code: text(64), message: commitment });
+
+const agent = object({
+  bytes: decimal64,
+  calls: array(object({ id: integer(0, 2 ** 31), method: text(64) }), 4096),
+  error: nullable(guestFailure),
+  fuel: decimal64,
+  output: nullable(commitment),
+});
+
+/** Body of `agent`: what the agent's code did between two deliveries. */
+export type AgentBody = ShapeOf<typeof agent>;
+
+const policy = object({
+  by: nullable(decimal64),
+  call: integer(0, 2 ** 31),
+  decision: oneOf('allow', 'deny'),
+  form: oneOf('origin-list', 'limit', 'grant', 'deny'),
+  request: object({ capability: text(64), target: text(2048) }),
+  rule: text(256),
+});
+
+/** Body of `policy`: one request, the rule that decided it, and the decision. */
+export type PolicyBody = ShapeOf<typeof policy>;
+
+const responseFormat = tagged('type', {
+  text: object({ type: oneOf('text') }),
+  choice: object({ choices: array(text(4096), 256), type: oneOf('choice') }),
+});
+
+const inferenceStart = object({
+  by: nullable(decimal64),
+  bytes: decimal64,
+  call: integer(0, 2 ** 31),
+  key: hex32,
+  request: object({
+    maxTokens: integer(1, 2 ** 31),
+    messages: array(
+      object({
+        content: commitment,
+        name: nullable(text(64)),
+        role: oneOf('system', 'user', 'assistant', 'tool'),
+      }),
+      1024,
+    ),
+    responseFormat,
+    sampling: object({ temperature: integer(0, 20000), topK: integer(0, 2 ** 31), topP: integer(0, 10000) }),
+    seed: decimal64,
+    stop: array(text(256), 4),
+    tools: array(text(0), 0),
+  }),
+});
+
+/** Body of `inference.start`: the whole request that decides the output. */
+export type InferenceStartBody = ShapeOf<typeof inferenceStart>;
+
+const tokenIds = object({ count: integer(0, 2 ** 31), ids: commitment, root: hex32 });
+
+const inferenceEnd = object({
+  bytes: decimal64,
+  finish: oneOf('stop', 'length', 'choice'),
+  masks: nullable(hex32),
+  output: tokenIds,
+  prompt: tokenIds,
+  receipt: signature,
+  text: commitment,
+});
+
+/** Body of `inference.end`: ids in, ids out, text, and the server's signature over all that decided them. */
+export type InferenceEndBody = ShapeOf<typeof inferenceEnd>;
+
+const toolStart = object({
+  by: nullable(decimal64),
+  bytes: decimal64,
+  call: integer(0, 2 ** 31),
+  input: commitment,
+  key: hex32,
+  tool: text(64),
+});
+
+/** Body of `tool.start`. */
+export type ToolStartBody = ShapeOf<typeof toolStart>;
+
+const toolEnd = object({
+  bytes: decimal64,
+  error: nullable(guestFailure),
+  fuel: decimal64,
+  result: nullable(commitment),
+});
+
+/** Body of `tool.end`: a result or the guest's error, never both. */
+export type ToolEndBody = ShapeOf<typeof toolEnd>;
+
+const hostStart = object({
+  by: nullable(decimal64),
+  bytes: decimal64,
+  call: integer(0, 2 ** 31),
+  capability: oneOf('http.fetch', 'kv.get', 'kv.put', 'clock.now', 'random.bytes'),
+  key: hex32,
+  request: commitment,
+});
+
+/** Body of `host.start`: a request to the outside, before it is made. */
+export type HostStartBody = ShapeOf<typeof hostStart>;
+
+const hostEnd = object({
+  bytes: decimal64,
+  error: nullable(
+    oneOf('UNREACHABLE', 'TIMEOUT', 'TOO_LARGE', 'REDIRECT_DENIED', 'NOT_TEXT', 'BAD_REQUEST', 'LIMIT_EXCEEDED'),
+  ),
+  evidence: oneOf('none'),
+  response: nullable(commitment),
+});
+
+/** Body of `host.end`: a response or an error code of a closed list. */
+export type HostEndBody = ShapeOf<typeof hostEnd>;
+
+const lost = object({ reason: oneOf('CRASH', 'CANCELLED', 'DEADLINE', 'HOST_FAULT') });
+
+const childStart = object({
+  by: nullable(decimal64),
+  call: integer(0, 2 ** 31),
+  key: hex32,
+  request,
+  signature: nullable(signature),
+});
+
+const childEnd = object({
+  checkpoint: object({ closed: flag, root: hex32, signature, size: decimal64, state: hex32 }),
+  run: hex32,
+});
+
+const runClose = object({
+  bytes: decimal64,
+  checkpoints: decimal64,
+  coverage: object({ attested: decimal64, opaque: decimal64, recomputable: decimal64 }),
+  error: nullable(guestFailure),
+  output: nullable(commitment),
+  records: decimal64,
+  status: oneOf('done', 'failed', 'out-of-budget', 'cancelled', 'abandoned'),
+});
+
+/** Body of `run.close`; the counts include this record. */
+export type RunCloseBody = ShapeOf<typeof runClose>;
+
+/** Why a call of guest code failed. */
+export type GuestFailure = ShapeOf<typeof guestFailure>;
+
+const SHAPES = {
+  'run.open': runOpen,
+  'run.close': runClose,
+  policy,
+  agent,
+  'inference.start': inferenceStart,
+  'inference.end': inferenceEnd,
+  'inference.lost': lost,
+  'tool.start': toolStart,
+  'tool.end': toolEnd,
+  'tool.lost': lost,
+  'host.start': hostStart,
+  'host.end': hostEnd,
+  'host.lost': lost,
+  'run.child.start': childStart,
+  'run.child.end': childEnd,
+  'run.child.lost': lost,
+} as const satisfies { readonly [K in Kind]: Shape<unknown> };
+
+/** Body type of each kind. */
+export type Bodies = { readonly [K in Kind]: ShapeOf<(typeof SHAPES)[K]> };
+
+/** A body together with its kind. */
+export type KindBody = { [K in Kind]: { readonly kind: K; readonly body: Bodies[K] } }[Kind];
+
+/**
+ * Checks the body of a record of this kind: exact fields, exact types.
+ *
+ * @throws {@link TraceError} `MALFORMED_BODY` with the dotted path
+ */
+export function parseBody(kind: Kind, value: Json): KindBody {
+  return { kind, body: SHAPES[kind](value, 'body') } as KindBody;
+}
+
+/** Dotted paths (`body.…`) and commitments of the payloads that follow a record, in order. */
+export function payloadFields(record: KindBody): readonly { readonly field: string; readonly commitment: Hex }[] {
+  const found: { field: string; commitment: Hex }[] = [];
+  const add = (field: string, value: Hex | null) => {
+    if (value !== null) found.push({ field: `body.${field}`, commitment: value });
+  };
+  const failure = (value: GuestFailure | null) => {
+    if (value !== null) add('error.message', value.message);
+  };
+  switch (record.kind) {
+    case 'run.open':
+      add('agent.code', record.body.agent.code);
+      add('input', record.body.input);
+      add('policy.rules', record.body.policy.rules);
+      record.body.tools.forEach((tool, i) => {
+        add(`tools.${i}.code`, tool.code);
+      });
+      break;
+    case 'run.close':
+    case 'agent':
+      failure(record.body.error);
+      add('output', record.body.output);
+      break;
+    case 'inference.start':
+      record.body.request.messages.forEach((message, i) => {
+        add(`request.messages.${i}.content`, message.content);
+      });
+      break;
+    case 'inference.end':
+      add('output.ids', record.body.output.ids);
+      add('prompt.ids', record.body.prompt.ids);
+      add('text', record.body.text);
+      break;
+    case 'tool.start':
+      add('input', record.body.input);
+      break;
+    case 'tool.end':
+      failure(record.body.error);
+      add('result', record.body.result);
+      break;
+    case 'host.start':
+      add('request', record.body.request);
+      break;
+    case 'host.end':
+      add('response', record.body.response);
+      break;
+    default:
+      break;
+  }
+  return found;
+}

@@ -1,0 +1,200 @@
+/**
+ * How guest code and records correspond: with what a guest is started, which call becomes which start, and what an end
+ * delivers. The runtime and the verifier share it, so that a replay sees what the run saw.
+ *
+ * Spec: `runtime/spec/sandbox.md#host-protocol`.
+ *
+ * @module
+ */
+
+import { type Hex, concatBytes, toHex, uintBytes, utf8 } from '../core/bytes.ts';
+import { type Digest, sha256 } from '../core/hash.ts';
+import { canonicalBytes, type Json } from '../encoding/canonical-json.ts';
+import type { InferenceStartBody, RunOpenBody } from './bodies.ts';
+import { fieldError } from './errors.ts';
+import type { InferenceRequest } from './inference-request.ts';
+import { array, integer, nullable, object, oneOf, type ShapeOf, tagged, text } from './shape.ts';
+
+/** A call that guest code made. */
+export type GuestCall = { readonly id: number; readonly method: string; readonly args: Json };
+
+/** The one answer to a call. */
+export type GuestDelivery =
+  | { readonly id: number; readonly ok: true; readonly value: Json }
+  | { readonly id: number; readonly ok: false; readonly error: { readonly code: string; readonly message: string } };
+
+/** Guest code with the limits under which it runs; the bytes behind `agent.digest` and `tools[].digest`. */
+export type GuestCode = {
+  readonly manifest: Json;
+  readonly source: string;
+  readonly limits: { readonly fuel: string; readonly memoryMb: number; readonly outputBytes: number };
+};
+
+/** Digest of guest code: SHA-256 of its canonical JSON, wrapped as its payload is. */
+export function hashGuestCode(code: GuestCode): Hex {
+  return toHex(sha256(canonicalBytes({ value: guestCodeJson(code) })));
+}
+
+/** Guest code as the JSON of its payload. */
+export function guestCodeJson(code: GuestCode): Json {
+  return { limits: { ...code.limits }, manifest: code.manifest, source: code.source };
+}
+
+const anyJson = (value: Json): Json => value;
+
+const guestCode = object({
+  limits: object({ fuel: text(20), memoryMb: integer(1, 1024), outputBytes: integer(1, 16 * 1024 * 1024) }),
+  manifest: anyJson,
+  source: text(16 * 1024 * 1024),
+});
+
+/** Reads guest code from its payload. @throws {@link TraceError} `MALFORMED_PAYLOAD` */
+export function parseGuestCode(value: Json, field: string): GuestCode {
+  const code = guestCode(value, field, 'MALFORMED_PAYLOAD');
+  if (!/^(?:0|[1-9][0-9]*)$/.test(code.limits.fuel)) throw fieldError('MALFORMED_PAYLOAD', `${field}.limits.fuel`, 'expected a decimal string');
+  return code;
+}
+
+/** Seed of a guest's Math.random: SHA-256("tracebond/vm/1" || run seed || index of the record that started it). */
+export function computeGuestSeed(runSeed: Digest, index: bigint): Digest {
+  return sha256(utf8('tracebond/vm/1'), runSeed, uintBytes(index, 8));
+}
+
+/** Bytes of `random.bytes`: SHA-256("tracebond/random/1" || run seed || index of its start || block 4) …, cut to length. */
+export function computeRandomBytes(runSeed: Digest, index: bigint, length: number): Uint8Array {
+  const blocks: Uint8Array[] = [];
+  for (let i = 0; i * 32 < length; i++) {
+    blocks.push(sha256(utf8('tracebond/random/1'), runSeed, uintBytes(index, 8), uintBytes(i, 4)));
+  }
+  return concatBytes(...blocks).subarray(0, length);
+}
+
+const inferenceArgs = object({
+  maxTokens: integer(1, 2 ** 31),
+  messages: array(
+    object({
+      content: text(4 * 1024 * 1024),
+      name: nullable(text(64)),
+      role: oneOf('system', 'user', 'assistant', 'tool'),
+    }),
+    1024,
+  ),
+  responseFormat: tagged('type', {
+    text: object({ type: oneOf('text') }),
+    choice: object({ choices: array(text(4096), 256), type: oneOf('choice') }),
+  }),
+  stop: array(text(256), 4),
+});
+const toolArgs = object({ input: anyJson, name: text(64) });
+const fetchArgs = object({
+  body: nullable(text(4 * 1024 * 1024)),
+  headers: anyJson,
+  method: oneOf('GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'),
+  url: text(2000),
+});
+const kvGetArgs = object({ key: text(512) });
+const kvPutArgs = object({ key: text(512), value: text(1024 * 1024) });
+const nowArgs = object({});
+const randomArgs = object({ length: integer(1, 65_536) });
+
+/** Arguments of a call, checked, with the target that policy sees. */
+export type ParsedCall =
+  | { readonly method: 'inference'; readonly target: string; readonly args: ShapeOf<typeof inferenceArgs> }
+  | { readonly method: 'tool'; readonly target: string; readonly args: ShapeOf<typeof toolArgs> }
+  | { readonly method: 'http.fetch'; readonly target: string; readonly args: ShapeOf<typeof fetchArgs> }
+  | { readonly method: 'kv.get'; readonly target: string; readonly args: ShapeOf<typeof kvGetArgs> }
+  | { readonly method: 'kv.put'; readonly target: string; readonly args: ShapeOf<typeof kvPutArgs> }
+  | { readonly method: 'clock.now'; readonly target: string; readonly args: ShapeOf<typeof nowArgs> }
+  | { readonly method: 'random.bytes'; readonly target: string; readonly args: ShapeOf<typeof randomArgs> };
+
+/** A call that asks for nothing the host has; policy denies it by its method, arguments unseen. */
+export type UnknownCall = { readonly method: 'unknown'; readonly target: string };
+
+/**
+ * Checks the arguments of a call. A call with an unknown method or wrong arguments becomes an {@link UnknownCall}, which
+ * no grant names: it is denied, recorded as such, and the guest sees CAPABILITY_DENIED.
+ */
+export function parseCall(call: GuestCall, open: RunOpenBody): ParsedCall | UnknownCall {
+  try {
+    switch (call.method) {
+      case 'inference':
+        return { method: call.method, target: open.inference.id, args: inferenceArgs(call.args, 'args') };
+      case 'tool': {
+        const args = toolArgs(call.args, 'args');
+        return { method: call.method, target: args.name, args };
+      }
+      case 'http.fetch': {
+        const args = fetchArgs(call.args, 'args');
+        return { method: call.method, target: `${args.method} ${args.url}`, args };
+      }
+      case 'kv.get': {
+        const args = kvGetArgs(call.args, 'args');
+        return { method: call.method, target: args.key, args };
+      }
+      case 'kv.put': {
+        const args = kvPutArgs(call.args, 'args');
+        return { method: call.method, target: args.key, args };
+      }
+      case 'clock.now':
+        return { method: call.method, target: '', args: nowArgs(call.args, 'args') };
+      case 'random.bytes':
+        return { method: call.method, target: '', args: randomArgs(call.args, 'args') };
+      default:
+        return { method: 'unknown', target: 'unknown method' };
+    }
+  } catch (error) {
+    return { method: 'unknown', target: `bad arguments: ${(error as Error).message}`.slice(0, 512) };
+  }
+}
+
+/** The part of `inference.start` that follows from a call, messages as texts. */
+export function inferenceParameters(args: Extract<ParsedCall, { method: 'inference' }>['args']) {
+  return {
+    maxTokens: args.maxTokens,
+    responseFormat: args.responseFormat,
+    sampling: { temperature: 0, topK: 0, topP: 10000 },
+    seed: '0',
+    stop: args.stop,
+    tools: [],
+  } as const satisfies Omit<InferenceStartBody['request'], 'messages'>;
+}
+
+/** The request that decides an inference, from its start and the texts of its messages. */
+export function inferenceRequestOf(
+  body: InferenceStartBody,
+  contents: readonly string[],
+  open: RunOpenBody,
+): InferenceRequest {
+  const { request } = body;
+  return {
+    model: open.inference.model,
+    profile: open.inference.profile,
+    engine: open.inference.engine,
+    messages: request.messages.map((message, i) => ({
+      role: message.role,
+      content: contents[i] as string,
+      name: message.name,
+    })),
+    tools: [],
+    responseFormat: request.responseFormat,
+    sampling: request.sampling as InferenceRequest['sampling'],
+    seed: request.seed,
+    stop: request.stop,
+    maxTokens: request.maxTokens,
+  };
+}
+
+/** What a denied call delivers. */
+export function deniedDelivery(id: number, capability: string, rule: string): GuestDelivery {
+  return { id, ok: false, error: { code: 'CAPABILITY_DENIED', message: `${capability} is denied by ${rule}` } };
+}
+
+/** What a failed or lost host call delivers; `reason` is of a closed list, never the host's own message. */
+export function failedDelivery(id: number, reason: string): GuestDelivery {
+  return { id, ok: false, error: { code: 'HOST_CALL_FAILED', message: reason } };
+}
+
+/** Bytes that a run's `random.bytes` answers with, as the guest sees them. */
+export function randomValue(runSeed: Digest, index: bigint, length: number): Json {
+  return toHex(computeRandomBytes(runSeed, index, length));
+}

@@ -1,0 +1,99 @@
+/**
+ * Policy as data: what the agent and each of its tools may ask for. The runtime evaluates it before every start and
+ * records the decision; a verifier evaluates it again.
+ *
+ * Spec: `attest/spec/trace.md#policy`.
+ *
+ * @module
+ */
+
+import type { Json } from '../encoding/canonical-json.ts';
+import type { Limits, PolicyBody } from './bodies.ts';
+import { array, integer, object, oneOf, type ShapeOf, tagged, text } from './shape.ts';
+import type { Counters } from './state.ts';
+
+const plain = <const C extends string>(capability: C) => object({ capability: oneOf(capability) });
+
+const grant = tagged('capability', {
+  inference: plain('inference'),
+  tool: object({ capability: oneOf('tool'), names: array(text(64), 64) }),
+  'http.fetch': object({
+    capability: oneOf('http.fetch'),
+    maxBytes: integer(1, 16 * 1024 * 1024),
+    methods: array(oneOf('GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'), 6),
+    origins: array(text(512), 64),
+  }),
+  'kv.get': plain('kv.get'),
+  'kv.put': plain('kv.put'),
+  'clock.now': plain('clock.now'),
+  'random.bytes': plain('random.bytes'),
+});
+
+/** One thing that is granted. */
+export type Grant = ShapeOf<typeof grant>;
+
+const rules = object({
+  agent: array(grant, 64),
+  tools: array(object({ grants: array(grant, 64), name: text(64) }), 64),
+  version: oneOf(1),
+});
+
+/** The policy of a run. */
+export type PolicyRules = ShapeOf<typeof rules>;
+
+/** Reads a policy document. @throws {@link TraceError} `MALFORMED_BODY` with the dotted path */
+export function parsePolicy(value: Json): PolicyRules {
+  return rules(value, 'policy');
+}
+
+/** Who asks, and for what. `target` is a tool name, `METHOD url`, a key, or the model id. */
+export type PolicyRequest = { readonly tool: string | null; readonly capability: string; readonly target: string };
+
+/** Decision on a request, with the place of the rule that made it. */
+export type PolicyDecision = Pick<PolicyBody, 'decision' | 'form' | 'rule'>;
+
+/**
+ * Decides a request. Everything that no grant names is denied; a request beyond the limit of steps is denied first.
+ */
+export function evaluatePolicy(
+  policy: PolicyRules,
+  request: PolicyRequest,
+  counters: Counters,
+  limits: Limits,
+): PolicyDecision {
+  if (counters.steps + 1n > BigInt(limits.steps)) return { decision: 'deny', form: 'limit', rule: 'limits.steps' };
+  const who = request.tool === null ? 'agent' : `tools.${request.tool}`;
+  const grants =
+    request.tool === null ? policy.agent : (policy.tools.find((tool) => tool.name === request.tool)?.grants ?? []);
+  for (const [i, candidate] of grants.entries()) {
+    if (candidate.capability !== request.capability) continue;
+    const rule = `${who}.${i}`;
+    if (candidate.capability === 'http.fetch') {
+      const allowed = allowsFetch(candidate, request.target);
+      return { decision: allowed ? 'allow' : 'deny', form: 'origin-list', rule };
+    }
+    if (candidate.capability === 'tool' && !candidate.names.includes(request.target)) continue;
+    return { decision: 'allow', form: 'grant', rule };
+  }
+  return { decision: 'deny', form: 'deny', rule: `${who}.default` };
+}
+
+/** The grant of `http.fetch` that a rule such as `tools.name.0` points to. */
+export function fetchGrant(policy: PolicyRules, tool: string | null): Extract<Grant, { capability: 'http.fetch' }> | undefined {
+  const grants = tool === null ? policy.agent : (policy.tools.find((entry) => entry.name === tool)?.grants ?? []);
+  return grants.find((entry): entry is Extract<Grant, { capability: 'http.fetch' }> => entry.capability === 'http.fetch');
+}
+
+/** Whether a grant allows `METHOD url`: a listed method, an http(s) URL without credentials, a listed origin. */
+export function allowsFetch(fetch: Extract<Grant, { capability: 'http.fetch' }>, target: string): boolean {
+  const space = target.indexOf(' ');
+  const method = target.slice(0, space);
+  const url = parseUrl(target.slice(space + 1));
+  if (url === null || url.username !== '' || url.password !== '') return false;
+  if (url.protocol !== 'http:' && url.protocol !== 'https:') return false;
+  return (fetch.methods as readonly string[]).includes(method) && fetch.origins.includes(url.origin);
+}
+
+function parseUrl(value: string): URL | null {
+  return URL.canParse(value) ? new URL(value) : null;
+}
