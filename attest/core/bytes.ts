@@ -12,7 +12,7 @@ export type Hex = `0x${string}`;
 /** Writes bytes as lower-case hexadecimal with `0x`. */
 export function toHex(bytes: Uint8Array): Hex {
   let text = '0x';
-  for (const byte of bytes) text += byte.toString(16).padStart(2, '0');
+  for (let i = 0; i < bytes.length; i++) text += BYTE_TEXT[bytes[i] as number];
   return text as Hex;
 }
 
@@ -24,11 +24,22 @@ export function toHex(bytes: Uint8Array): Hex {
  * @throws {@link EncodingError} `MALFORMED_HEX` for anything else
  */
 export function fromHex(text: string, length?: number): Uint8Array {
-  if (!/^0x(?:[0-9a-f]{2})*$/.test(text)) throw new EncodingError('MALFORMED_HEX', 'expected lower-case 0x hexadecimal');
-  const bytes = new Uint8Array((text.length - 2) / 2);
-  for (let i = 0; i < bytes.length; i++) bytes[i] = Number.parseInt(text.slice(2 + 2 * i, 4 + 2 * i), 16);
-  if (length !== undefined && bytes.length !== length) {
-    throw new EncodingError('MALFORMED_HEX', `expected ${length} bytes, got ${bytes.length}`);
+  if (!text.startsWith('0x') || text.length % 2 !== 0) {
+    throw new EncodingError('MALFORMED_HEX', 'expected lower-case 0x hexadecimal');
+  }
+  const count = (text.length - 2) / 2;
+  // attacker-controlled: the length, so a wrong one costs nothing
+  if (length !== undefined && count !== length) {
+    throw new EncodingError('MALFORMED_HEX', `expected ${length} bytes, got ${count}`);
+  }
+  const bytes = new Uint8Array(count);
+  for (let i = 0; i < count; i++) {
+    const high = DIGIT_VALUE[text.charCodeAt(2 + 2 * i)] ?? NO_DIGIT;
+    const low = DIGIT_VALUE[text.charCodeAt(3 + 2 * i)] ?? NO_DIGIT;
+    if (high === NO_DIGIT || low === NO_DIGIT) {
+      throw new EncodingError('MALFORMED_HEX', `expected lower-case hexadecimal at byte ${i}`, { at: { byte: i } });
+    }
+    bytes[i] = high * 16 + low;
   }
   return bytes;
 }
@@ -76,7 +87,15 @@ export function bytesUint(bytes: Uint8Array): bigint {
   return value;
 }
 
+const BYTE_TEXT: readonly string[] = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
+
+const NO_DIGIT = 0xff;
+const DIGIT_VALUE = new Uint8Array(128).fill(NO_DIGIT);
+for (let value = 0; value < 16; value++) DIGIT_VALUE[value.toString(16).charCodeAt(0)] = value;
+
+const encoder = new TextEncoder();
+
 /** UTF-8 bytes of a text without lone surrogates (those would become U+FFFD). */
 export function utf8(text: string): Uint8Array {
-  return new TextEncoder().encode(text);
+  return encoder.encode(text);
 }

@@ -15,8 +15,10 @@ export type EncodingErrorCode =
   | 'LONE_SURROGATE'
   | 'TOO_DEEP'
   | 'TOO_LARGE'
+  | 'NUMBER_OUT_OF_RANGE'
   | 'NOT_AN_INTEGER'
-  | 'NOT_CANONICAL';
+  | 'NOT_CANONICAL'
+  | 'NOT_JSON';
 
 /** Bytes or text that are not in the encoding they are said to be in. */
 export class EncodingError extends RuntimeError<EncodingErrorCode> {
