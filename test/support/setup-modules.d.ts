@@ -1,5 +1,5 @@
 /**
- * Types of the plain-JavaScript modules of `agents/setup/`, for the tests. (Declarations beside those files would make
+ * Types of the plain-JavaScript modules (`agents/setup/`, `test/layers/`), for the tests. (Declarations beside those files would make
  * Biome rewrite their imports.)
  *
  * @module
@@ -144,4 +144,14 @@ declare module '*/agents/setup/zip.mjs' {
   import type { Readable } from 'node:stream';
 
   export function openZipEntry(path: string, name: string, sizeBytes: number): Promise<Readable>;
+}
+
+declare module '*/layers/run.mjs' {
+  export function checkLayers(
+    root: string,
+    rules?: string,
+  ): Promise<{
+    readonly modules: number;
+    readonly violations: readonly { readonly rule: string; readonly from: string; readonly to: string }[];
+  }>;
 }

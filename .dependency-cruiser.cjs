@@ -1,0 +1,90 @@
+/**
+ * Direction of imports (type-only ones count too): agents -> runtime -> inference -> attest. An arrow may skip layers and
+ * never turns back. `npm run layers` applies these rules; test/layers/rules.test.ts breaks each of them once.
+ */
+
+const PRODUCT = '^(attest|inference|runtime|agents)/';
+
+/** A package that only some files may import. */
+function onlyIn(name, packages, files, comment) {
+  return {
+    name,
+    comment,
+    severity: 'error',
+    from: { path: PRODUCT, pathNot: files },
+    to: { path: `(^|/)node_modules/${packages}/` },
+  };
+}
+
+/** A folder that must not see the folders above it. */
+function below(folder, above) {
+  return {
+    name: `${folder}-imports-upward`,
+    comment: `${folder}/ imports nothing of ${above}`,
+    severity: 'error',
+    from: { path: `^${folder}/` },
+    to: { path: `^(${above})/` },
+  };
+}
+
+module.exports = {
+  forbidden: [
+    { name: 'cycle', severity: 'error', from: {}, to: { circular: true } },
+    below('attest', 'inference|runtime|agents'),
+    below('inference', 'runtime|agents'),
+    below('runtime', 'agents'),
+    {
+      name: 'runtime-past-the-door-of-inference',
+      comment: 'runtime talks to inference over its API: protocol and client are all it may know',
+      severity: 'error',
+      from: { path: '^runtime/' },
+      to: { path: '^inference/', pathNot: '^inference/(protocol|client)\\.ts$' },
+    },
+    onlyIn('onnxruntime-outside-session', 'onnxruntime-(node|common|web)', '^inference/session\\.ts$', 'one adapter to ONNX Runtime'),
+    onlyIn('quickjs-outside-its-vm', '(quickjs-[^/]+|@jitl/quickjs-[^/]+)', '^runtime/sandbox/quickjs-vm\\.ts$', 'one adapter to QuickJS'),
+    onlyIn('ethers-outside-bond', 'ethers', '^attest/bond/', 'the chain is behind a port; only its adapter knows ethers'),
+    {
+      name: 'game-imports-node',
+      comment: 'the dispute game is a pure state machine',
+      severity: 'error',
+      from: { path: '^attest/dispute/game\\.ts$' },
+      to: { dependencyTypes: ['core'] },
+    },
+    {
+      name: 'setup-needs-packages',
+      comment: 'the set-up runs before npm ci: Node alone, and its own files',
+      severity: 'error',
+      from: { path: '^agents/setup/' },
+      to: { dependencyTypesNot: ['core'], pathNot: '^agents/setup/' },
+    },
+    {
+      name: 'product-imports-test',
+      severity: 'error',
+      from: { path: PRODUCT },
+      to: { path: '(^test/|\\.(test|fuzz)\\.ts$)' },
+    },
+    {
+      name: 'product-imports-devdependency',
+      comment: 'the command itself runs sources through tsx in a checkout, and only there',
+      severity: 'error',
+      from: { path: PRODUCT, pathNot: '^agents/cli/tracebond\\.mjs$' },
+      to: { dependencyTypes: ['npm-dev'], dependencyTypesNot: ['type-only'] },
+    },
+    {
+      name: 'undeclared-package',
+      severity: 'error',
+      from: {},
+      to: { dependencyTypes: ['npm-no-pkg', 'npm-unknown'] },
+    },
+    { name: 'unresolvable', severity: 'error', from: {}, to: { couldNotResolve: true } },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'node', 'default', 'types'],
+    },
+  },
+};
