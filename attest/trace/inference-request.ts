@@ -12,7 +12,7 @@
 
 import { type Hex, utf8 } from '../core/bytes.ts';
 import { type Digest, sha256 } from '../core/hash.ts';
-import { canonicalBytes, type Json } from '../encoding/canonical-json.ts';
+import { canonicalBytes, hasLoneSurrogate, type Json } from '../encoding/canonical-json.ts';
 import { fieldError, type TraceErrorCode } from './errors.ts';
 import { array, decimal64, hex32, integer, nullable, object, oneOf, type Shape, tagged, text } from './shape.ts';
 
@@ -79,7 +79,7 @@ function wellFormed(min: number, max: number): Shape<string> {
   return (value, path, code) => {
     const found = shape(value, path, code);
     if (found.length < min) throw fieldError(code ?? 'MALFORMED_BODY', path, 'expected a text that is not empty');
-    if (/\p{Surrogate}/u.test(found)) throw fieldError(code ?? 'MALFORMED_BODY', path, 'holds a lone surrogate');
+    if (hasLoneSurrogate(found)) throw fieldError(code ?? 'MALFORMED_BODY', path, 'holds a lone surrogate');
     return found;
   };
 }
