@@ -184,6 +184,22 @@ export function inferenceRequestOf(
   };
 }
 
+/**
+ * Fuel that a tool may use: its own limit, or what is left of the run's limit after what was used and after what the
+ * agent's code may still use, so that the total never exceeds the run's limit.
+ */
+export function grantToolFuel(fuel: {
+  readonly tool: bigint;
+  readonly run: bigint;
+  readonly used: bigint;
+  readonly agent: bigint;
+  readonly agentUsed: bigint;
+}): bigint {
+  const left = fuel.run - fuel.used - (fuel.agent - fuel.agentUsed);
+  if (left <= 0n) return 0n;
+  return left < fuel.tool ? left : fuel.tool;
+}
+
 /** What a denied call delivers. */
 export function deniedDelivery(id: number, capability: string, rule: string): GuestDelivery {
   return { id, ok: false, error: { code: 'CAPABILITY_DENIED', message: `${capability} is denied by ${rule}` } };

@@ -8,7 +8,8 @@
  * @module
  */
 
-import { type Hex, fromHex, toHex } from '../core/bytes.ts';
+import { type Hex, toHex } from '../core/bytes.ts';
+import { ZERO_DIGEST } from '../core/hash.ts';
 import { commitPayload, computeIdsRoot, idsPayload, jsonPayload, type Payload, textPayload } from './payload.ts';
 import type { Json } from '../encoding/canonical-json.ts';
 import { MerkleAccumulator } from '../merkle/tree.ts';
@@ -129,6 +130,12 @@ export class TraceWriter {
     const record = parseBody(kind, body as Json) as KindBody;
     const at = BigInt(Math.max(this.#at, this.#ports.now()));
     const index = this.state.size;
+    const held = payloads?.byCommitment ?? new Map<Hex, Payload>();
+    const shown = payloadFields(record).map(({ field, commitment }): BundleLine => {
+      const payload = held.get(commitment);
+      if (payload === undefined) throw new TypeError(`no payload for ${field}`);
+      return { type: 'payload', commitment, payload };
+    });
     this.#rules.check({ record, at, of: of ?? index }, this.state);
     const head = this.state.apply(of === undefined ? { record, at } : { record, at, of });
     this.#rules.countClass(head.class);
@@ -136,13 +143,7 @@ export class TraceWriter {
     this.#tree.append(hashHead(head));
     const lines: BundleLine[] = this.#begun ? [] : [{ type: 'header' }];
     this.#begun = true;
-    lines.push({ type: 'record', head, record });
-    const held = payloads?.byCommitment ?? new Map<Hex, Payload>();
-    for (const { field, commitment } of payloadFields(record)) {
-      const payload = held.get(commitment);
-      if (payload === undefined) throw new TypeError(`no payload for ${field}`);
-      lines.push({ type: 'payload', commitment, payload });
-    }
+    lines.push({ type: 'record', head, record }, ...shown);
     await this.#write(lines);
     return head;
   }
@@ -189,4 +190,4 @@ export class TraceWriter {
 }
 
 /** Thirty-two zero bytes as a store that nobody wrote to. */
-export const EMPTY_KV = toHex(fromHex(`0x${'00'.repeat(32)}`));
+export const EMPTY_KV = toHex(ZERO_DIGEST);

@@ -5,13 +5,14 @@
  */
 
 import { type Hex, fromHex, toHex } from '../core/bytes.ts';
-import { computeRunId, hashRequest, recoverRequestSigner } from '../bond/run-id.ts';
+import { computeRunId, hashRequest } from '../bond/run-id.ts';
 import { sha256 } from '../core/hash.ts';
 import type { RunOpenBody } from '../trace/bodies.ts';
 import type { Deployment } from '../trace/checkpoint.ts';
 import { fieldError } from '../trace/errors.ts';
 import { hashLimits } from '../trace/facts.ts';
 import type { Payload } from '../trace/payload.ts';
+import { recoverRequestSigner } from '../trace/request.ts';
 
 /** Chain and contract that a run names. */
 export function deploymentOf(open: RunOpenBody): Deployment {

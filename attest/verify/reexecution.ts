@@ -1,0 +1,558 @@
+/**
+ * Executes the recomputable records of a run again, in order, from what the records hold.
+ *
+ * X1. A guest sees exactly what it saw in the run: same code, input, seed, times, and the same deliveries in the same order.
+ * X2. What comes from outside is fed from the records and never checked by doing it again.
+ * X3. A record is `DIVERGED` only if everything that decides it was at hand; whatever is missing makes it
+ *     `CANNOT_RECOMPUTE`.
+ * X4. After the first divergence nothing more is executed: what follows was computed from a false value.
+ *
+ * @module
+ */
+
+import { fromHex, toHex } from '../core/bytes.ts';
+import { canonicalJson, type Json } from '../encoding/canonical-json.ts';
+import type { AgentBody, KindBody, PolicyBody, RunOpenBody } from '../trace/bodies.ts';
+import {
+  computeGuestSeed,
+  deniedDelivery,
+  failedDelivery,
+  grantToolFuel,
+  type GuestCall,
+  type GuestCode,
+  type GuestDelivery,
+  inferenceParameters,
+  inferenceRequestOf,
+  type ParsedCall,
+  parseCall,
+  parseGuestCode,
+  randomValue,
+} from '../trace/guest.ts';
+import { evaluatePolicy, type PolicyRules, parsePolicy } from '../trace/policy.ts';
+import { readIdsPayload, readJsonPayload, readTextPayload } from '../trace/payload.ts';
+import type { Counters, OpenStart, RunState } from '../trace/state.ts';
+import { type Executor, ExecutorFault, type GuestSession, type GuestState } from './executor.ts';
+import type { SoundRecord } from './structure.ts';
+import type { CannotCode, StepReport, Verdict } from './verdict.ts';
+
+/** What executing one record again showed. */
+export type Outcome =
+  | { readonly verdict: 'MATCH' }
+  | { readonly verdict: 'CANNOT_RECOMPUTE'; readonly code: CannotCode }
+  | {
+      readonly verdict: 'DIVERGED';
+      readonly field: string;
+      readonly claimed: string;
+      readonly recomputed: string;
+    };
+
+const MATCH: Outcome = { verdict: 'MATCH' };
+
+/** Calls of one guest that wait for their decision, and the guest itself while it can be executed. */
+type Guest = {
+  readonly calls: Map<number, GuestCall>;
+  session: GuestSession | undefined;
+  state: GuestState | undefined;
+  /** Why it cannot be executed any more. */
+  obstacle: CannotCode | undefined;
+};
+
+/** Longest time that one activation of a guest may take here; beyond it the step is not checked. */
+const WALL_MS = 120_000;
+
+/** Executes one run again. Close it to free its guests. */
+export class Reexecution {
+  readonly #executor: Executor;
+  readonly #agent: Guest = { calls: new Map(), session: undefined, state: undefined, obstacle: 'PAYLOAD_WITHHELD' };
+  readonly #tools = new Map<bigint, Guest>();
+  readonly #code = new Map<string, GuestCode>();
+  readonly #texts = new Map<bigint, readonly string[] | undefined>();
+  readonly #requests = new Map<bigint, Json | undefined>();
+  readonly #kv = new Map<string, string | undefined>();
+  readonly #toolNames = new Map<bigint, string>();
+  #agentFuel = 0n;
+  #agentLimit = 0n;
+  #policy: PolicyRules | undefined;
+  #open: RunOpenBody | undefined;
+  #counters: Counters = { bytes: 0n, draws: 0n, fuel: 0n, steps: 0n, tokens: 0n };
+
+  constructor(executor: Executor) {
+    this.#executor = executor;
+  }
+
+  /**
+   * Executes a record again.
+   *
+   * @param sound - the record; its structure holds
+   * @param state - state after the record
+   */
+  async check(sound: SoundRecord, state: RunState): Promise<Outcome> {
+    try {
+      return await this.#check(sound, state);
+    } catch (error) {
+      if (error instanceof ExecutorFault) return cannot('HOST_FAULT');
+      throw error;
+    } finally {
+      this.#counters = state.counters;
+    }
+  }
+
+  /** Ends all guests. */
+  async close(): Promise<void> {
+    await this.#agent.session?.close();
+    for (const guest of this.#tools.values()) await guest.session?.close();
+    this.#tools.clear();
+  }
+
+  async #check(sound: SoundRecord, state: RunState): Promise<Outcome> {
+    const { record, head } = sound;
+    switch (record.kind) {
+      case 'run.open':
+        return this.#checkOpen(sound, record.body, state);
+      case 'agent':
+        return this.#checkAgent(sound, record.body);
+      case 'policy':
+        return this.#checkPolicy(record.body, Number(head.at));
+      case 'inference.start':
+      case 'tool.start':
+      case 'host.start':
+        return this.#checkStart(sound, record, state);
+      case 'inference.end':
+        return this.#checkInference(sound, record.body);
+      case 'tool.end':
+        return this.#checkTool(sound, record.body);
+      case 'host.end':
+        return this.#checkHost(sound, record.body, state);
+      case 'inference.lost':
+      case 'tool.lost':
+      case 'host.lost':
+        await this.#deliver(sound.start, (id) => failedDelivery(id, record.body.reason), Number(head.at));
+        return MATCH;
+      case 'run.close':
+        return this.#checkClose(sound, record.body);
+      case 'run.child.start':
+      case 'run.child.end':
+      case 'run.child.lost':
+        return cannot('CHILD_RUN');
+    }
+  }
+
+  async #checkOpen(sound: SoundRecord, open: RunOpenBody, state: RunState): Promise<Outcome> {
+    this.#open = open;
+    const { payloads } = sound;
+    for (const [i, tool] of open.tools.entries()) {
+      const payload = payloads.get(`body.tools.${i}.code`);
+      if (payload === undefined) continue;
+      this.#code.set(tool.name, parseGuestCode(readJsonPayload(payload, `body.tools.${i}.code`), 'code'));
+    }
+    const rules = payloads.get('body.policy.rules');
+    if (rules !== undefined) this.#policy = parsePolicy(readJsonPayload(rules, 'body.policy.rules'));
+    const code = payloads.get('body.agent.code');
+    const input = payloads.get('body.input');
+    if (code === undefined || input === undefined) return cannot('PAYLOAD_WITHHELD');
+    if (open.engine !== this.#executor.sandbox) {
+      this.#agent.obstacle = 'ENGINE_MISMATCH';
+      return cannot('ENGINE_MISMATCH');
+    }
+    const agent = parseGuestCode(readJsonPayload(code, 'body.agent.code'), 'code');
+    this.#agentLimit = minimum(agent.limits.fuel, open.limits.fuel);
+    this.#agent.session = await this.#executor.openGuest({
+      source: agent.source,
+      entry: 'agent',
+      input: readJsonPayload(input, 'body.input'),
+      fuel: this.#agentLimit,
+      memoryBytes: agent.limits.memoryMb * 2 ** 20,
+      outputBytes: agent.limits.outputBytes,
+      wallMs: WALL_MS,
+      seed: computeGuestSeed(state.runSeed, 0n),
+      startTimeMs: Number(sound.head.at),
+    });
+    this.#agent.obstacle = undefined;
+    await this.#advance(this.#agent, () => (this.#agent.session as GuestSession).start());
+    return sound.withheld ? cannot('PAYLOAD_WITHHELD') : MATCH;
+  }
+
+  #checkAgent(sound: SoundRecord, body: AgentBody): Outcome {
+    const { state, obstacle } = this.#agent;
+    if (obstacle !== undefined || state === undefined) {
+      return cannot(obstacle ?? 'HOST_FAULT');
+    }
+    for (let i = 0; i < Math.max(body.calls.length, state.calls.length); i++) {
+      const [claimed, found] = [body.calls[i], state.calls[i]];
+      const differs =
+        compare(`body.calls.${i}.id`, claimed?.id ?? null, found?.id ?? null) ??
+        compare(`body.calls.${i}.method`, claimed?.method ?? null, found?.method.slice(0, 64) ?? null);
+      if (differs !== undefined) return differs;
+    }
+    const fuel = state.fuelUsed - this.#agentFuel;
+    this.#agentFuel = state.fuelUsed;
+    return (
+      compare('body.fuel', body.fuel, fuel.toString()) ??
+      this.#compareResult(sound, state, body.output, body.error, 'body.output') ??
+      MATCH
+    );
+  }
+
+  async #checkPolicy(body: PolicyBody, at: number): Promise<Outcome> {
+    const guest = this.#guestOf(body.by);
+    const open = this.#open as RunOpenBody;
+    if (this.#policy === undefined) return cannot('PAYLOAD_WITHHELD');
+    const call = guest?.calls.get(body.call);
+    if (guest?.obstacle === undefined) {
+      if (call === undefined) {
+        return diverged('body.call', body.call, 'no such call of the guest');
+      }
+      const differs =
+        compare('body.request.capability', body.request.capability, call.method.slice(0, 64)) ??
+        compare('body.request.target', body.request.target, parseCall(call, open).target);
+      if (differs !== undefined) return differs;
+    }
+    const tool = body.by === null ? null : (this.#toolNames.get(BigInt(body.by)) ?? null);
+    const decided = evaluatePolicy(
+      this.#policy,
+      { tool, capability: knownCapability(call, open, body), target: body.request.target },
+      this.#counters,
+      open.limits,
+    );
+    const differs =
+      compare('body.decision', body.decision, decided.decision) ??
+      compare('body.form', body.form, decided.form) ??
+      compare('body.rule', body.rule, decided.rule);
+    if (differs !== undefined) return differs;
+    if (body.decision === 'deny' && guest !== undefined) {
+      guest.calls.delete(body.call);
+      await this.#give(guest, deniedDelivery(body.call, body.request.capability, body.rule), at);
+    }
+    return guest?.obstacle === undefined ? MATCH : cannot(guest.obstacle);
+  }
+
+  async #checkStart(
+    sound: SoundRecord,
+    record: Extract<KindBody, { kind: 'inference.start' | 'tool.start' | 'host.start' }>,
+    state: RunState,
+  ): Promise<Outcome> {
+    const { head, payloads } = sound;
+    const guest = this.#guestOf(record.body.by);
+    const call = guest?.calls.get(record.body.call);
+    guest?.calls.delete(record.body.call);
+    const parsed = call === undefined ? undefined : parseCall(call, this.#open as RunOpenBody);
+    let differs: Outcome | undefined;
+    if (record.kind === 'inference.start') {
+      const texts = record.body.request.messages.map((_, i) => {
+        const field = `body.request.messages.${i}.content`;
+        const payload = payloads.get(field);
+        return payload === undefined ? undefined : readTextPayload(payload, field);
+      });
+      this.#texts.set(head.index, texts.includes(undefined) ? undefined : (texts as string[]));
+      if (parsed?.method === 'inference') differs = compareInferenceStart(record.body.request, texts, parsed.args);
+    } else if (record.kind === 'tool.start') {
+      const payload = payloads.get('body.input');
+      const input = payload === undefined ? undefined : readJsonPayload(payload, 'body.input');
+      this.#toolNames.set(head.index, record.body.tool);
+      await this.#openTool(record.body.tool, input, head.index, Number(head.at), state);
+      if (parsed?.method === 'tool') {
+        differs =
+          compare('body.tool', record.body.tool, parsed.args.name) ??
+          (input === undefined ? undefined : compare('body.input', input, parsed.args.input));
+      }
+    } else {
+      const payload = payloads.get('body.request');
+      const request = payload === undefined ? undefined : readJsonPayload(payload, 'body.request');
+      this.#requests.set(head.index, request);
+      if (parsed !== undefined && parsed.method !== 'unknown' && request !== undefined) {
+        differs = compare('body.request', request, parsed.args as Json);
+      }
+    }
+    if (differs !== undefined) return differs;
+    if (guest === undefined || guest.obstacle !== undefined) return cannot(guest?.obstacle ?? 'HOST_FAULT');
+    return sound.withheld ? cannot('PAYLOAD_WITHHELD') : MATCH;
+  }
+
+  async #checkInference(sound: SoundRecord, body: Extract<KindBody, { kind: 'inference.end' }>['body']): Promise<Outcome> {
+    const { start, payloads } = sound;
+    const outcome = await this.#recomputeInference(sound, body);
+    const text = payloads.get('body.text');
+    const value = text === undefined ? undefined : { text: readTextPayload(text, 'body.text'), finishReason: body.finish };
+    await this.#deliver(start, (id) => (value === undefined ? undefined : { id, ok: true, value }), Number(sound.head.at));
+    return outcome;
+  }
+
+  async #recomputeInference(
+    { start, payloads, withheld }: SoundRecord,
+    body: Extract<KindBody, { kind: 'inference.end' }>['body'],
+  ): Promise<Outcome> {
+    const open = this.#open as RunOpenBody;
+    const index = start?.index ?? 0n;
+    const texts = this.#texts.get(index);
+    this.#texts.delete(index);
+    if (withheld || texts === undefined || start?.kind !== 'inference.start') return cannot('PAYLOAD_WITHHELD');
+    const obstacle = this.#executor.obstacle(open.inference);
+    if (obstacle !== undefined) return cannot(obstacle);
+    const request = inferenceRequestOf(start.body as Parameters<typeof inferenceRequestOf>[0], texts, open);
+    const answer = await this.#executor.infer(request);
+    const shown = (name: 'prompt' | 'output') => {
+      const payload = payloads.get(`body.${name}.ids`);
+      return payload === undefined ? [] : readIdsPayload(payload, `body.${name}.ids`);
+    };
+    const text = payloads.get('body.text');
+    return (
+      compareIds('body.prompt.ids', shown('prompt'), answer.promptIds) ??
+      compareIds('body.output.ids', shown('output'), answer.outputIds) ??
+      compare('body.finish', body.finish, answer.finishReason) ??
+      compare('body.masks', body.masks, null) ??
+      compare('body.text', text === undefined ? '' : readTextPayload(text, 'body.text'), answer.text) ??
+      MATCH
+    );
+  }
+
+  async #checkTool(sound: SoundRecord, body: Extract<KindBody, { kind: 'tool.end' }>['body']): Promise<Outcome> {
+    const index = sound.start?.index ?? 0n;
+    const guest = this.#tools.get(index);
+    this.#tools.delete(index);
+    await guest?.session?.close();
+    const state = guest?.state;
+    let outcome: Outcome = cannot(guest?.obstacle ?? 'HOST_FAULT');
+    if (guest !== undefined && guest.obstacle === undefined && state !== undefined) {
+      outcome =
+        (state.status === 'waiting' ? diverged('head.kind', 'tool.end', 'the tool waits for a delivery') : undefined) ??
+        this.#compareResult(sound, state, body.result, body.error, 'body.result') ??
+        compare('body.fuel', body.fuel, state.fuelUsed.toString()) ??
+        (sound.withheld ? cannot('PAYLOAD_WITHHELD') : MATCH);
+    }
+    const result = sound.payloads.get('body.result');
+    const message = sound.payloads.get('body.error.message');
+    await this.#deliver(
+      sound.start,
+      (id): GuestDelivery | undefined => {
+        if (result !== undefined) return { id, ok: true, value: readJsonPayload(result, 'body.result') };
+        if (body.error === null || message === undefined) return undefined;
+        return { id, ok: false, error: { code: body.error.code, message: readTextPayload(message, 'body.error.message') } };
+      },
+      Number(sound.head.at),
+    );
+    return outcome;
+  }
+
+  async #checkHost(
+    sound: SoundRecord,
+    body: Extract<KindBody, { kind: 'host.end' }>['body'],
+    state: RunState,
+  ): Promise<Outcome> {
+    const { start } = sound;
+    const payload = sound.payloads.get('body.response');
+    const response = payload === undefined ? undefined : readJsonPayload(payload, 'body.response');
+    const capability = (start?.body as { capability?: string } | undefined)?.capability;
+    const request = this.#requests.get(start?.index ?? 0n) as { readonly [key: string]: Json } | undefined;
+    this.#requests.delete(start?.index ?? 0n);
+    let outcome: Outcome = MATCH;
+    if (capability === 'kv.put') {
+      if (request !== undefined) this.#kv.set(String(request['key']), String(request['value']));
+      else this.#kv.set(start?.policy?.request.target ?? '', undefined);
+      outcome = compare('body.response', response ?? null, null) ?? MATCH;
+    } else if (capability === 'kv.get') {
+      const key = start?.policy?.request.target ?? '';
+      const known = !this.#kv.has(key) || this.#kv.get(key) !== undefined;
+      outcome = known
+        ? (compare('body.response', response ?? null, this.#kv.get(key) ?? null) ?? MATCH)
+        : cannot('PAYLOAD_WITHHELD');
+    } else if (capability === 'random.bytes') {
+      outcome =
+        request === undefined
+          ? cannot('PAYLOAD_WITHHELD')
+          : (compare(
+              'body.response',
+              response ?? null,
+              randomValue(state.runSeed, start?.index ?? 0n, Number(request['length'])),
+            ) ?? MATCH);
+    }
+    if (outcome.verdict === 'MATCH' && sound.withheld) outcome = cannot('PAYLOAD_WITHHELD');
+    await this.#deliver(
+      start,
+      (id): GuestDelivery | undefined => {
+        if (body.error !== null) return failedDelivery(id, body.error);
+        return response === undefined ? undefined : { id, ok: true, value: response };
+      },
+      Number(sound.head.at),
+    );
+    return outcome;
+  }
+
+  #checkClose(sound: SoundRecord, body: Extract<KindBody, { kind: 'run.close' }>['body']): Outcome {
+    const { state, obstacle } = this.#agent;
+    if (body.status !== 'done' && body.status !== 'failed') return MATCH;
+    if (obstacle !== undefined || state === undefined) return cannot(obstacle ?? 'HOST_FAULT');
+    return this.#compareResult(sound, state, body.output, body.error, 'body.output') ?? MATCH;
+  }
+
+  /** Compares a recorded result or error with the state of the guest that gave it. */
+  #compareResult(
+    sound: SoundRecord,
+    state: GuestState,
+    output: string | null,
+    error: { readonly code: string; readonly message: string } | null,
+    field: string,
+  ): Outcome | undefined {
+    const payload = sound.payloads.get(field);
+    const message = sound.payloads.get('body.error.message');
+    if (output !== null && state.status !== 'done') return diverged(field, 'a result', state.status);
+    if (error !== null && state.status !== 'failed') return diverged('body.error', error.code, state.status);
+    if (state.status === 'done') {
+      if (output === null) return diverged(field, 'no result', canonicalJson(state.value));
+      if (payload === undefined) return cannot('PAYLOAD_WITHHELD');
+      return compare(field, readJsonPayload(payload, field), state.value);
+    }
+    if (state.status === 'failed') {
+      if (error === null) return diverged('body.error', 'no error', state.error.code);
+      if (message === undefined) return cannot('PAYLOAD_WITHHELD');
+      return (
+        compare('body.error.code', error.code, state.error.code) ??
+        compare('body.error.message', readTextPayload(message, 'body.error.message'), state.error.message)
+      );
+    }
+    return undefined;
+  }
+
+  async #openTool(name: string, input: Json | undefined, index: bigint, at: number, state: RunState): Promise<void> {
+    const guest: Guest = { calls: new Map(), session: undefined, state: undefined, obstacle: undefined };
+    this.#tools.set(index, guest);
+    const open = this.#open as RunOpenBody;
+    const code = this.#code.get(name);
+    if (code === undefined || input === undefined) {
+      guest.obstacle = 'PAYLOAD_WITHHELD';
+      return;
+    }
+    if (open.engine !== this.#executor.sandbox) {
+      guest.obstacle = 'ENGINE_MISMATCH';
+      return;
+    }
+    const session = await this.#executor.openGuest({
+      source: code.source,
+      entry: { tool: name },
+      input,
+      fuel: grantToolFuel({
+        tool: BigInt(code.limits.fuel),
+        run: BigInt(open.limits.fuel),
+        used: this.#counters.fuel,
+        agent: this.#agentLimit,
+        agentUsed: this.#agentFuel,
+      }),
+      memoryBytes: code.limits.memoryMb * 2 ** 20,
+      outputBytes: code.limits.outputBytes,
+      wallMs: WALL_MS,
+      seed: computeGuestSeed(state.runSeed, index),
+      startTimeMs: at,
+    });
+    guest.session = session;
+    await this.#advance(guest, () => session.start());
+  }
+
+  #guestOf(by: string | null): Guest | undefined {
+    return by === null ? this.#agent : this.#tools.get(BigInt(by));
+  }
+
+  async #deliver(
+    start: OpenStart | undefined,
+    make: (id: number) => GuestDelivery | undefined,
+    at: number,
+  ): Promise<void> {
+    const body = start?.body as { readonly by: string | null; readonly call: number } | undefined;
+    if (body === undefined) return;
+    const guest = this.#guestOf(body.by);
+    if (guest === undefined) return;
+    const delivery = make(body.call);
+    if (delivery === undefined) {
+      guest.obstacle ??= 'PAYLOAD_WITHHELD';
+      return;
+    }
+    await this.#give(guest, delivery, at);
+  }
+
+  async #give(guest: Guest, delivery: GuestDelivery, at: number): Promise<void> {
+    const { session } = guest;
+    if (session === undefined || guest.obstacle !== undefined) return;
+    if (guest.state?.status !== 'waiting') return;
+    await this.#advance(guest, () => session.deliver(delivery, at));
+  }
+
+  async #advance(guest: Guest, step: () => Promise<GuestState>): Promise<void> {
+    try {
+      guest.state = await step();
+    } catch (error) {
+      if (!(error instanceof ExecutorFault)) throw error;
+      guest.obstacle = 'HOST_FAULT';
+      return;
+    }
+    for (const call of guest.state.calls) guest.calls.set(call.id, call);
+  }
+}
+
+/** A step report of a record from its outcome. */
+export function toStepReport(sound: SoundRecord, outcome: Outcome): StepReport {
+  const { head } = sound;
+  const base = { index: Number(head.index), kind: head.kind, class: head.class };
+  if (head.class !== 'recomputable') return base;
+  const verdict: Verdict = outcome.verdict;
+  if (outcome.verdict === 'MATCH') return { ...base, verdict };
+  if (outcome.verdict === 'CANNOT_RECOMPUTE') return { ...base, verdict, code: outcome.code };
+  return {
+    ...base,
+    verdict,
+    field: outcome.field,
+    claimed: outcome.claimed,
+    recomputed: outcome.recomputed,
+  };
+}
+
+function knownCapability(call: GuestCall | undefined, open: RunOpenBody, body: PolicyBody): string {
+  if (call === undefined) return body.request.capability;
+  return parseCall(call, open).method === 'unknown' ? 'unknown' : call.method;
+}
+
+function compareInferenceStart(
+  request: Extract<KindBody, { kind: 'inference.start' }>['body']['request'],
+  texts: readonly (string | undefined)[],
+  args: Extract<ParsedCall, { method: 'inference' }>['args'],
+): Outcome | undefined {
+  const { messages, ...rest } = request;
+  const differs = compare('body.request.messages', messages.length, args.messages.length);
+  if (differs !== undefined) return differs;
+  for (const [i, message] of args.messages.entries()) {
+    const claimed = messages[i] as (typeof messages)[number];
+    const different =
+      compare(`body.request.messages.${i}.role`, claimed.role, message.role) ??
+      compare(`body.request.messages.${i}.name`, claimed.name, message.name) ??
+      (texts[i] === undefined ? undefined : compare(`body.request.messages.${i}.content`, texts[i] as string, message.content));
+    if (different !== undefined) return different;
+  }
+  return compare('body.request', rest as Json, inferenceParameters(args) as Json);
+}
+
+function compareIds(field: string, claimed: readonly number[], recomputed: readonly number[]): Outcome | undefined {
+  for (let i = 0; i < Math.max(claimed.length, recomputed.length); i++) {
+    if (claimed[i] !== recomputed[i]) return diverged(`${field}.${i}`, claimed[i] ?? 'none', recomputed[i] ?? 'none');
+  }
+  return undefined;
+}
+
+function compare(field: string, claimed: Json, recomputed: Json): Outcome | undefined {
+  const [a, b] = [canonicalJson(claimed), canonicalJson(recomputed)];
+  return a === b ? undefined : diverged(field, claimed, recomputed);
+}
+
+function diverged(field: string, claimed: Json, recomputed: Json): Outcome {
+  return { verdict: 'DIVERGED', field, claimed: shorten(claimed), recomputed: shorten(recomputed) };
+}
+
+function shorten(value: Json): string {
+  const written = typeof value === 'string' ? value : canonicalJson(value);
+  return written.length > 2000 ? `${written.slice(0, 2000)}…` : written;
+}
+
+function cannot(code: CannotCode): Outcome {
+  return { verdict: 'CANNOT_RECOMPUTE', code };
+}
+
+function minimum(a: string, b: string): bigint {
+  const [left, right] = [BigInt(a), BigInt(b)];
+  return left < right ? left : right;
+}
