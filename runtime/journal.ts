@@ -1,0 +1,70 @@
+/**
+ * The journal: a trace file that is written ahead. What `append` was given is on disk when it returns.
+ *
+ * @module
+ */
+
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { RuntimeError } from '../attest/core/error.ts';
+import type { TraceSink } from '../attest/trace/writer.ts';
+
+export type JournalErrorCode = 'JOURNAL_EXISTS' | 'JOURNAL_FULL' | 'JOURNAL_UNWRITABLE';
+
+/** The journal could not be made or continued; what was appended before is safe. */
+export class JournalError extends RuntimeError<JournalErrorCode> {
+  override readonly name = 'JournalError';
+}
+
+/** The part of a file handle that a journal uses. */
+export type JournalFile = {
+  write(bytes: Uint8Array, offset: number, length: number): Promise<{ readonly bytesWritten: number }>;
+  datasync(): Promise<void>;
+  close(): Promise<void>;
+};
+
+/** An open journal; close it when the run is over. */
+export type Journal = TraceSink & { close(): Promise<void> };
+
+/**
+ * Creates a journal file. An existing file is never continued or overwritten.
+ *
+ * @param create - opens the file; replaced in tests of failing disks
+ * @throws {@link JournalError} `JOURNAL_EXISTS`, `JOURNAL_UNWRITABLE`; from `append` also `JOURNAL_FULL`
+ */
+export async function openJournal(path: string, create: (path: string) => Promise<JournalFile> = createFile): Promise<Journal> {
+  let file: JournalFile;
+  try {
+    file = await create(path);
+  } catch (cause) {
+    throw journalError(path, cause);
+  }
+  return {
+    async append(bytes) {
+      try {
+        for (let at = 0; at < bytes.length; ) {
+          const { bytesWritten } = await file.write(bytes, at, bytes.length - at);
+          at += bytesWritten;
+        }
+        await file.datasync();
+      } catch (cause) {
+        throw journalError(path, cause);
+      }
+    },
+    close: () => file.close(),
+  };
+}
+
+function createFile(path: string): Promise<JournalFile> {
+  return open(path, constants.O_CREAT | constants.O_EXCL | constants.O_APPEND | constants.O_WRONLY, 0o644);
+}
+
+function journalError(path: string, cause: unknown): JournalError {
+  const code = (cause as NodeJS.ErrnoException).code ?? 'unknown';
+  const at = { path, errno: code };
+  if (code === 'EEXIST') return new JournalError('JOURNAL_EXISTS', `${path} already exists`, { at, cause });
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    return new JournalError('JOURNAL_FULL', `no space left for ${path}`, { at, cause });
+  }
+  return new JournalError('JOURNAL_UNWRITABLE', `${path} cannot be written (${code})`, { at, cause });
+}

@@ -1,0 +1,55 @@
+/**
+ * Executes recorded steps again: the verifier's port over the sandbox and a model of one's own.
+ *
+ * @module
+ */
+
+import type { AnsweredCompletion } from '../attest/sign/receipt.ts';
+import type { InferenceIdentity } from '../attest/trace/bodies.ts';
+import type { InferenceRequest } from '../attest/trace/inference-request.ts';
+import { type Executor, ExecutorFault, type GuestState, type InferenceObstacle } from '../attest/verify/executor.ts';
+import type { Recomputer } from '../inference/protocol.ts';
+import { HostFault } from './sandbox/errors.ts';
+import type { Vm } from './sandbox/vm.ts';
+
+/**
+ * An executor over a sandbox and, if one is at hand, a model.
+ *
+ * @param recomputer - undefined: inferences are `MODEL_NOT_AT_HAND`
+ */
+export function createExecutor(vm: Vm, recomputer: Recomputer | undefined): Executor {
+  return {
+    sandbox: vm.engine,
+    async openGuest(start) {
+      const session = await guarded(() => vm.open(start));
+      return {
+        start: () => guarded<GuestState>(() => session.start()),
+        deliver: (delivery, timeMs) => guarded<GuestState>(() => session.deliver(delivery, timeMs)),
+        close: () => session.close(),
+      };
+    },
+    obstacle: (identity) => obstacleOf(identity, recomputer),
+    async infer(request: InferenceRequest): Promise<AnsweredCompletion> {
+      if (recomputer === undefined) throw new TypeError('no model at hand');
+      return recomputer.complete(request);
+    },
+  };
+}
+
+function obstacleOf(claimed: InferenceIdentity, recomputer: Recomputer | undefined): InferenceObstacle | undefined {
+  if (recomputer === undefined) return 'MODEL_NOT_AT_HAND';
+  const own = recomputer.identity;
+  if (claimed.model !== own.model || claimed.tokenizer !== own.tokenizer) return 'MODEL_NOT_AT_HAND';
+  if (claimed.profile !== own.profile) return 'OTHER_NUMERICS';
+  if (claimed.engine !== own.engine || claimed.operations !== own.operations) return 'ENGINE_MISMATCH';
+  return undefined;
+}
+
+async function guarded<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof HostFault) throw new ExecutorFault(error.message, { cause: error });
+    throw error;
+  }
+}
