@@ -4,6 +4,8 @@
  * @module
  */
 
+import { throwIfCancelled } from '../decode.ts';
+import { InferenceError } from '../errors.ts';
 import type { GraphSession, GraphTensor } from '../session.ts';
 import type { LlamaConfig } from './llama-config.ts';
 
@@ -23,30 +25,105 @@ export type Sequence = {
   feed(ids: readonly number[], signal?: AbortSignal): Promise<Float32Array>;
 };
 
+/** Places by which the key-value cache grows. Part of the graph's meaning for the same reason. */
+export const CACHE_STEP = 256;
+
 /** Starts an empty sequence on a session of the graph of `config`. */
 export function startSequence(session: GraphSession, config: LlamaConfig): Sequence {
-  const { layers, kvHeads, headSize } = config;
-  let cache: Record<string, GraphTensor> = {};
-  for (let l = 0; l < layers; l++) {
-    cache[`past_key_${l}`] = { type: 'float32', dims: [kvHeads, headSize, 0], data: new Float32Array(0) };
-    cache[`past_value_${l}`] = { type: 'float32', dims: [kvHeads, 0, headSize], data: new Float32Array(0) };
-  }
+  const cache = new KeyValueCache(config);
   return {
     async feed(ids, signal) {
       let logits = new Float32Array(0);
       for (let at = 0; at < ids.length; at += PREFILL_CHUNK) {
-        signal?.throwIfAborted();
+        throwIfCancelled(signal);
         const part = BigInt64Array.from(ids.slice(at, at + PREFILL_CHUNK), BigInt);
-        const outputs = await session.run({ ids: { type: 'int64', dims: [part.length], data: part }, ...cache });
-        const next: Record<string, GraphTensor> = {};
-        for (let l = 0; l < layers; l++) {
-          next[`past_key_${l}`] = outputs[`key_${l}`] as GraphTensor;
-          next[`past_value_${l}`] = outputs[`value_${l}`] as GraphTensor;
-        }
-        cache = next;
-        logits = outputs['logits']?.data as Float32Array<ArrayBuffer>;
+        const dims = [part.length];
+        const positions = BigInt64Array.from(part, (_, i) => BigInt(cache.length + i));
+        const outputs = await session.run({
+          ids: { type: 'int64', dims, data: part },
+          positions: { type: 'int64', dims, data: positions },
+          ...cache.feeds(),
+        });
+        cache.append(outputs, part.length);
+        logits = floats(outputs, 'logits');
       }
       return logits;
     },
   };
+}
+
+/** Keys `[kvHeads, headSize, capacity]` and values `[kvHeads, capacity, headSize]` of every layer, `length` places in use. */
+class KeyValueCache {
+  length = 0;
+  #capacity = 0;
+  readonly #config: LlamaConfig;
+  #keys: Float32Array[] = [];
+  #values: Float32Array[] = [];
+
+  constructor(config: LlamaConfig) {
+    this.#config = config;
+    this.#resize(0);
+  }
+
+  feeds(): Record<string, GraphTensor> {
+    const { kvHeads, headSize } = this.#config;
+    const feeds: Record<string, GraphTensor> = {};
+    this.#keys.forEach((data, layer) => {
+      feeds[`past_key_${layer}`] = { type: 'float32', dims: [kvHeads, headSize, this.#capacity], data };
+    });
+    this.#values.forEach((data, layer) => {
+      feeds[`past_value_${layer}`] = { type: 'float32', dims: [kvHeads, this.#capacity, headSize], data };
+    });
+    return feeds;
+  }
+
+  append(outputs: Readonly<Record<string, GraphTensor>>, count: number): void {
+    const needed = this.length + count;
+    if (needed > this.#capacity) this.#resize(Math.ceil(needed / CACHE_STEP) * CACHE_STEP);
+    const { kvHeads, headSize } = this.#config;
+    const width = this.#capacity;
+    this.#keys.forEach((keys, layer) => {
+      copyRows(floats(outputs, `key_${layer}`), count, keys, width, this.length, kvHeads * headSize, count);
+    });
+    this.#values.forEach((values, layer) => {
+      const [from, to] = [count * headSize, width * headSize];
+      copyRows(floats(outputs, `value_${layer}`), from, values, to, this.length * headSize, kvHeads, from);
+    });
+    this.length = needed;
+  }
+
+  #resize(capacity: number): void {
+    const { layers, kvHeads, headSize } = this.#config;
+    const old = this.#capacity;
+    const grow = (buffer: Float32Array | undefined, rows: number, unit: number) => {
+      const grown = new Float32Array(rows * capacity * unit);
+      if (buffer !== undefined) copyRows(buffer, old * unit, grown, capacity * unit, 0, rows, this.length * unit);
+      return grown;
+    };
+    this.#keys = Array.from({ length: layers }, (_, layer) => grow(this.#keys[layer], kvHeads * headSize, 1));
+    this.#values = Array.from({ length: layers }, (_, layer) => grow(this.#values[layer], kvHeads, headSize));
+    this.#capacity = capacity;
+  }
+}
+
+/** Copies the first `count` values of each of `rows` rows of `width` to place `at` of rows of `toWidth`. */
+function copyRows(
+  from: Float32Array,
+  width: number,
+  to: Float32Array,
+  toWidth: number,
+  at: number,
+  rows: number,
+  count: number,
+): void {
+  for (let row = 0; row < rows; row++) {
+    if (count === 1) to[row * toWidth + at] = from[row * width] as number;
+    else to.set(from.subarray(row * width, row * width + count), row * toWidth + at);
+  }
+}
+
+function floats(outputs: Readonly<Record<string, GraphTensor>>, name: string): Float32Array<ArrayBuffer> {
+  const tensor = outputs[name];
+  if (tensor?.type !== 'float32') throw new InferenceError('GRAPH_FAILED', `the graph gave no ${name}`);
+  return tensor.data as Float32Array<ArrayBuffer>;
 }

@@ -2,9 +2,10 @@
  * A LLaMA-family decoder as an ONNX graph over binary32 weights: RMSNorm, rotary positions, grouped-query attention with
  * a key-value cache, SwiGLU, tied or separate output. Standard operations only.
  *
- * Inputs: `ids` int64 `[s]`; for each layer `past_key_l` float32 `[kvHeads, headSize, p]` and `past_value_l`
- * `[kvHeads, p, headSize]`. Outputs: `logits` float32 `[1, vocabulary]` of the last position only; `key_l`, `value_l` as
- * the inputs with `p + s` positions. The position of `ids[0]` is `p`; the mask is causal and made in the graph.
+ * Inputs: `ids` and their `positions`, int64 `[s]`; for each layer `past_key_l` float32 `[kvHeads, headSize, c]` and
+ * `past_value_l` `[kvHeads, c, headSize]`, of which the first `positions[0]` places are in use (the rest is masked, so a
+ * buffer need not grow with each token). Outputs: `logits` float32 `[1, vocabulary]` of the last position only; `key_l`
+ * `[kvHeads, headSize, s]` and `value_l` `[kvHeads, s, headSize]` of the new positions. The mask is made in the graph.
  *
  * Sources: "LLaMA" (arXiv 2302.13971) §2.2, "RoFormer" (2104.09864) §3.4.2, "GQA" (2305.13245); layouts as in llama.cpp.
  *
@@ -68,7 +69,13 @@ export function rotaryTable(config: LlamaConfig, kind: 'cos' | 'sin'): Float32Ar
 type WeightMaker = (name: string, shape: readonly number[], origin: WeightOrigin) => Value;
 
 /** Values that all layers share. */
-type Shared = { readonly cos: Value; readonly sin: Value; readonly mask: Value };
+type Shared = {
+  readonly cos: Value;
+  readonly sin: Value;
+  readonly mask: Value;
+  /** `[c, s]`: how a row of scores divides into cached and new keys. */
+  readonly division: Value;
+};
 
 class LlamaWriter {
   readonly #builder: GraphBuilder;
@@ -85,12 +92,13 @@ class LlamaWriter {
     const g = this.#builder;
     const { embedding, vocabulary, kvHeads, headSize, layers } = this.#config;
     const ids = g.input('ids', 'int64', ['s']);
+    const positions = g.input('positions', 'int64', ['s']);
     const pasts = Array.from({ length: layers }, (_, l) => ({
-      key: g.input(`past_key_${l}`, 'float32', [kvHeads, headSize, 'p']),
-      value: g.input(`past_value_${l}`, 'float32', [kvHeads, 'p', headSize]),
+      key: g.input(`past_key_${l}`, 'float32', [kvHeads, headSize, 'c']),
+      value: g.input(`past_value_${l}`, 'float32', [kvHeads, 'c', headSize]),
     }));
     const table = this.#weight('token_embd', [vocabulary, embedding], { tensors: ['token_embd.weight'] });
-    const shared = this.#positions(ids, pasts[0]?.key ?? ids);
+    const shared = this.#positions(positions, pasts[0]?.key ?? ids);
 
     let x = g.node('Gather', [table, ids], { axis: 0 });
     pasts.forEach((past, layer) => {
@@ -106,24 +114,30 @@ class LlamaWriter {
     g.output('logits', 'float32', [1, vocabulary]);
   }
 
-  /** Rotary factors `[s, 1, headSize / 2, 1]` (or without the last extent) and the mask `[group * s, p + s]`. */
-  #positions(ids: Value, firstKey: Value): Shared {
+  /** Rotary factors `[s, 1, headSize / 2, 1]` (or the last two extents swapped) and the mask `[group * s, c + s]`. */
+  #positions(positions: Value, firstKey: Value): Shared {
     const g = this.#builder;
     const { contextLength, headSize, heads, kvHeads, rotary } = this.#config;
-    const past = g.node('Gather', [g.node('Shape', [firstKey]), g.int(2)]);
-    const count = g.node('Gather', [g.node('Shape', [ids]), g.int(0)]);
-    const total = g.node('Add', [past, count]);
-    const positions = g.node('Range', [past, total, g.int(1)]);
     const half = headSize / 2;
     const shape = g.ints(rotary === 'interleaved' ? [-1, 1, half, 1] : [-1, 1, 1, half]);
     const rows = (kind: 'cos' | 'sin') => {
       const table = this.#weight(`rotary_${kind}`, [contextLength, half], { rotary: kind });
       return g.node('Reshape', [g.node('Gather', [table, positions], { axis: 0 }), shape]);
     };
-    const keys = g.node('Range', [g.int(0), total, g.int(1)]);
+    const capacity = g.node('Slice', [g.node('Shape', [firstKey]), g.ints([2]), g.ints([3])]);
+    const places = g.node('Range', [g.int(0), g.node('Squeeze', [capacity]), g.int(1)]);
+    // A place that is not in use gets a position after every query.
+    const used = g.node('Less', [places, g.node('Gather', [positions, g.int(0)])]);
+    const cached = g.node('Where', [used, places, g.int(contextLength)]);
+    const keys = g.node('Concat', [cached, positions], { axis: 0 });
     const queries = g.node('Reshape', [g.node('Tile', [positions, g.ints([heads / kvHeads])]), g.ints([-1, 1])]);
     const seen = g.node('LessOrEqual', [keys, queries]);
-    return { cos: rows('cos'), sin: rows('sin'), mask: g.node('Where', [seen, g.float(0), g.float(MASKED)]) };
+    return {
+      cos: rows('cos'),
+      sin: rows('sin'),
+      mask: g.node('Where', [seen, g.float(0), g.float(MASKED)]),
+      division: g.node('Concat', [capacity, g.node('Shape', [positions])], { axis: 0 }),
+    };
   }
 
   #layer(x: Value, layer: number, past: { key: Value; value: Value }, shared: Shared): Value {
@@ -175,22 +189,14 @@ class LlamaWriter {
       g.node('Reshape', [grouped, g.ints([kvHeads, -1, headSize])]),
       g.float(1 / Math.sqrt(headSize)),
     ]);
-    const key = g.node(
-      'Concat',
-      [past.key, g.node('Transpose', [k], { perm: [1, 2, 0] })],
-      { axis: 2 },
-      `key_${layer}`,
-    );
-    const value = g.node(
-      'Concat',
-      [past.value, g.node('Transpose', [v], { perm: [1, 0, 2] })],
-      { axis: 1 },
-      `value_${layer}`,
-    );
-    g.output(key, 'float32', [kvHeads, headSize, 't']);
-    g.output(value, 'float32', [kvHeads, 't', headSize]);
-    const scores = g.node('Add', [g.node('MatMul', [queries, key]), shared.mask]);
-    const mixed = g.node('MatMul', [g.node('Softmax', [scores], { axis: -1 }), value]);
+    const key = g.node('Transpose', [k], { perm: [1, 2, 0] }, `key_${layer}`);
+    const value = g.node('Transpose', [v], { perm: [1, 0, 2] }, `value_${layer}`);
+    g.output(key, 'float32', [kvHeads, headSize, 's']);
+    g.output(value, 'float32', [kvHeads, 's', headSize]);
+    const products = [g.node('MatMul', [queries, past.key]), g.node('MatMul', [queries, key])];
+    const scores = g.node('Add', [g.node('Concat', products, { axis: 2 }), shared.mask]);
+    const [old, recent] = g.split(g.node('Softmax', [scores], { axis: -1 }), 2, shared.division, 2) as [Value, Value];
+    const mixed = g.node('Add', [g.node('MatMul', [old, past.value]), g.node('MatMul', [recent, value])]);
 
     const apart = g.node('Transpose', [g.node('Reshape', [mixed, g.ints([kvHeads, group, -1, headSize])])], {
       perm: [2, 0, 1, 3],

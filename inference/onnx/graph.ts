@@ -84,10 +84,10 @@ export class GraphBuilder {
     return name;
   }
 
-  /** Splits `value` along `axis` into parts of the given extents. */
-  split(value: Value, axis: number, sizes: readonly number[]): readonly Value[] {
-    const outputs = sizes.map(() => this.#fresh());
-    this.#addNode('Split', [value, this.ints(sizes)], outputs, { axis });
+  /** Splits `value` along `axis` into parts of the given extents, or of those in a vector of `count` int64. */
+  split(value: Value, axis: number, sizes: readonly number[] | Value, count: number = sizes.length): readonly Value[] {
+    const outputs = Array.from({ length: count }, () => this.#fresh());
+    this.#addNode('Split', [value, typeof sizes === 'string' ? sizes : this.ints(sizes)], outputs, { axis });
     return outputs;
   }
 

@@ -1,0 +1,127 @@
+/**
+ * Greedy decoding: the most probable token, ties to the lowest id, freely or within a set of answers.
+ *
+ * @module
+ */
+
+import { InferenceError } from './errors.ts';
+
+/** Something that gives logits: `feed` appends ids and returns those after the last, `[vocabulary]`. */
+export type LogitSource = { feed(ids: readonly number[], signal?: AbortSignal): Promise<Float32Array> };
+
+export type DecodeOptions = {
+  /** Most ids of output, at least 1. */
+  readonly maxTokens: number;
+  /** Ids that end the answer; the one that came is the last of the output. */
+  readonly endIds: readonly number[];
+  /** Asked after each id; true ends the answer with `stop`. */
+  readonly isStopped?: (ids: readonly number[]) => boolean;
+};
+
+/** Ids of an answer and why it ended. */
+export type Decoded = { readonly ids: readonly number[]; readonly finishReason: 'stop' | 'length' | 'choice' };
+
+/**
+ * Continues a prompt freely.
+ *
+ * @param source - empty sequence
+ * @param prompt - at least one id
+ * @throws {@link InferenceError} `CANCELLED` when `signal` fires, `NUMERIC_FAULT` if no logit is a number
+ */
+export async function decodeGreedy(
+  source: LogitSource,
+  prompt: readonly number[],
+  options: DecodeOptions,
+  signal?: AbortSignal,
+): Promise<Decoded> {
+  const ends = new Set(options.endIds);
+  const ids: number[] = [];
+  let next = prompt;
+  while (ids.length < options.maxTokens) {
+    const id = argmax(await feed(source, next, signal));
+    ids.push(id);
+    if (ends.has(id) || options.isStopped?.(ids) === true) return { ids, finishReason: 'stop' };
+    next = [id];
+  }
+  return { ids, finishReason: 'length' };
+}
+
+/**
+ * Continues a prompt with exactly one of `choices`: at each place only ids that some choice has there are allowed, and
+ * where one choice is the beginning of another, the first end id decides for the shorter. A place that allows one id
+ * alone takes it without asking the model. The end id itself is not part of the output.
+ *
+ * @param choices - ids of the choices, each non-empty, all different
+ */
+export async function decodeChoice(
+  source: LogitSource,
+  prompt: readonly number[],
+  choices: readonly (readonly number[])[],
+  endIds: readonly number[],
+  signal?: AbortSignal,
+): Promise<Decoded> {
+  const ids: number[] = [];
+  let pending: readonly number[] = prompt;
+  let open = choices;
+  for (;;) {
+    const allowed = new Set(
+      open.flatMap((choice) => (choice.length > ids.length ? [choice[ids.length] as number] : endIds)),
+    );
+    if (open.every((choice) => choice.length === ids.length)) return { ids, finishReason: 'choice' };
+    let id = only(allowed);
+    if (id === undefined) {
+      id = argmax(await feed(source, pending, signal), allowed);
+      pending = [];
+    }
+    const ended = open.find((choice) => choice.length === ids.length);
+    if (ended !== undefined && endIds.includes(id)) return { ids, finishReason: 'choice' };
+    ids.push(id);
+    pending = [...pending, id];
+    const taken = id;
+    open = open.filter((choice) => choice[ids.length - 1] === taken);
+  }
+}
+
+/**
+ * Index of the greatest logit, the lowest among equals.
+ *
+ * @param allowed - ids to look at; all when absent
+ * @throws {@link InferenceError} `NUMERIC_FAULT` if none of them is a number
+ */
+export function argmax(logits: Float32Array, allowed?: ReadonlySet<number>): number {
+  let best = -1;
+  let top = Number.NEGATIVE_INFINITY;
+  const look = (id: number) => {
+    const value = logits[id] ?? Number.NaN;
+    if (value > top || (value === top && id < best)) {
+      top = value;
+      best = id;
+    }
+  };
+  if (allowed === undefined) for (let id = 0; id < logits.length; id++) look(id);
+  else for (const id of allowed) look(id);
+  if (best === -1) throw new InferenceError('NUMERIC_FAULT', 'no logit is a finite number');
+  return best;
+}
+
+async function feed(
+  source: LogitSource,
+  ids: readonly number[],
+  signal: AbortSignal | undefined,
+): Promise<Float32Array> {
+  throwIfCancelled(signal);
+  const logits = await source.feed(ids, signal);
+  throwIfCancelled(signal);
+  return logits;
+}
+
+/** @throws {@link InferenceError} `CANCELLED` once `signal` has fired */
+export function throwIfCancelled(signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true)
+    throw new InferenceError('CANCELLED', 'the request was cancelled', { cause: signal.reason });
+}
+
+function only(ids: ReadonlySet<number>): number | undefined {
+  const [first] = ids;
+  return ids.size === 1 ? first : undefined;
+}
