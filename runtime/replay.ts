@@ -8,9 +8,14 @@ import type { AnsweredCompletion } from '../attest/sign/receipt.ts';
 import type { InferenceIdentity } from '../attest/trace/bodies.ts';
 import type { InferenceRequest } from '../attest/trace/inference-request.ts';
 import { type Executor, ExecutorFault, type GuestState, type InferenceObstacle } from '../attest/verify/executor.ts';
-import type { Recomputer } from '../inference/protocol.ts';
 import { HostFault } from './sandbox/errors.ts';
 import type { Vm } from './sandbox/vm.ts';
+
+/** A model of the verifier's own, with the digests of all that decides its answers. */
+export type Recomputer = {
+  readonly identity: Pick<InferenceIdentity, 'model' | 'tokenizer' | 'operations' | 'profile' | 'engine'>;
+  complete(request: InferenceRequest): Promise<AnsweredCompletion>;
+};
 
 /**
  * An executor over a sandbox and, if one is at hand, a model.

@@ -5,7 +5,7 @@
  * R2. `at` never decreases.
  * R3. An end or loss names an open start of its own kind; every other record names itself.
  * R4. A start stands right after the policy record that allows it, for the same call, capability and target.
- * R5. A policy record that allows is followed by its start.
+ * R5. A policy record that allows is followed by its start, unless the run was broken off there.
  * R6. An `agent` record follows `run.open`, each end of a start made by the agent, and each denial of such a call, and
  *     stands nowhere else; only a run that was broken off may close in its place.
  * R7. A call of the agent was made by an earlier `agent` record and is decided once; a call of a tool names an open
@@ -13,6 +13,7 @@
  * R8. `run.close` leaves nothing open, counts right, and its status is that of the last `agent` record.
  * R9. Totals stay within the limits of `run.open`.
  * R10. The idempotency key of a start is SHA-256("tracebond/key/1" || run || index).
+ * R11. A tool ends after everything that it started has ended.
  *
  * Spec: `attest/spec/trace.md#order`.
  *
@@ -86,7 +87,12 @@ export class OrderRules {
       throw order('head.kind', `expected an agent record, got ${kind} (R6)`);
     }
     if (!this.#agentNext && kind === 'agent') throw order('head.kind', 'an agent record without a delivery (R6)');
-    if (this.#policy !== undefined && !isStart(kind)) throw order('head.kind', `allowed start missing, got ${kind} (R5)`);
+    if (this.#policy !== undefined && !isStart(kind)) {
+      if (!kind.endsWith('.lost') && !isBrokenOff(record)) {
+        throw order('head.kind', `allowed start missing, got ${kind} (R5)`);
+      }
+      this.#policy = undefined;
+    }
     const start = this.#checkOf(record, of, index, state);
     if ('key' in record.body && record.body.key !== toHex(computeKey(state.run, index))) {
       throw order('body.key', 'not the idempotency key of this place (R10)');
@@ -122,6 +128,9 @@ export class OrderRules {
       case 'tool.end':
         if ((record.body.result === null) === (record.body.error === null)) {
           throw order('body.result', 'expected a result or an error, not both and not none');
+        }
+        for (const other of state.openStarts.values()) {
+          if (other.body.by === of.toString()) throw order('head.of', `its start ${other.index} is still open (R11)`);
         }
         break;
       case 'host.end':

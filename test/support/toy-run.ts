@@ -1,0 +1,172 @@
+/** A whole run over a toy sandbox and a toy model, recorded in memory: milliseconds instead of a real model. */
+
+import { fromHex, type Hex, toHex, uintBytes, utf8 } from '../../attest/core/bytes.ts';
+import { sha256 } from '../../attest/core/hash.ts';
+import type { Json } from '../../attest/encoding/canonical-json.ts';
+import { signReceipt } from '../../attest/sign/receipt.ts';
+import { addressOf } from '../../attest/sign/secp256k1.ts';
+import type { InferenceIdentity, Limits } from '../../attest/trace/bodies.ts';
+import { type GuestCode, hashGuestCode } from '../../attest/trace/guest.ts';
+import type { InferenceRequest } from '../../attest/trace/inference-request.ts';
+import type { PolicyRules } from '../../attest/trace/policy.ts';
+import { TraceWriter } from '../../attest/trace/writer.ts';
+import type { Executor } from '../../attest/verify/executor.ts';
+import type { InferenceClient } from '../../inference/client.ts';
+import { createRequest, OFF_CHAIN, planRun } from '../../runtime/plan.ts';
+import { createExecutor, type Recomputer } from '../../runtime/replay.ts';
+import { type RunResult, runAgent } from '../../runtime/run.ts';
+import { type ToyGuest, toyVm } from './toy-vm.ts';
+
+export const OPERATOR_KEY = sha256(utf8('toy operator'));
+export const CALLER_KEY = sha256(utf8('toy caller'));
+export const SIGNER_KEY = sha256(utf8('toy inference signer'));
+export const OPERATOR: Hex = addressOf(OPERATOR_KEY);
+
+const digest = (name: string): Hex => toHex(sha256(utf8(name)));
+
+export const TOY_IDENTITY: InferenceIdentity = {
+  engine: digest('toy engine'),
+  id: 'toy-model',
+  model: digest('toy model'),
+  operations: digest('toy operations'),
+  profile: digest('toy profile'),
+  profileName: 'float-same-isa',
+  signer: addressOf(SIGNER_KEY),
+  tokenizer: digest('toy tokenizer'),
+};
+
+/** The toy model answers with the length of the last message, letter by letter. */
+export function toyAnswer(request: InferenceRequest) {
+  const last = request.messages.at(-1)?.content ?? '';
+  const text = request.responseFormat.type === 'choice'
+    ? (request.responseFormat.choices[last.length % request.responseFormat.choices.length] as string)
+    : `it has ${last.length} letters`;
+  return {
+    promptIds: [...utf8(request.messages.map((message) => message.content).join('|'))],
+    outputIds: [...utf8(text)],
+    text,
+    finishReason: request.responseFormat.type === 'choice' ? ('choice' as const) : ('stop' as const),
+  };
+}
+
+export const toyRecomputer: Recomputer = {
+  identity: TOY_IDENTITY,
+  complete: async (request) => toyAnswer(request),
+};
+
+const toyClient: Pick<InferenceClient, 'complete'> = {
+  complete: async (request, place) => {
+    const completion = toyAnswer(request);
+    return { ...completion, receipt: signReceipt({ ...place, request, completion }, SIGNER_KEY) };
+  },
+};
+
+export const TOY_LIMITS: Limits = { bytes: '1000000', fuel: '1000000', steps: '200', tokens: '100000', wallMs: '60000' };
+
+export const TOY_POLICY: PolicyRules = {
+  version: 1,
+  agent: [
+    { capability: 'inference' },
+    { capability: 'tool', names: ['count'] },
+    { capability: 'clock.now' },
+    { capability: 'random.bytes' },
+    { capability: 'kv.get' },
+    { capability: 'kv.put' },
+  ],
+  tools: [
+    { name: 'count', grants: [{ capability: 'http.fetch', maxBytes: 1000, methods: ['GET'], origins: ['http://books.test'] }] },
+  ],
+};
+
+const infer = (content: string, choices?: string[]): Json => ({
+  maxTokens: 16,
+  messages: [{ content, name: null, role: 'user' }],
+  responseFormat: choices === undefined ? { type: 'text' } : { choices, type: 'choice' },
+  stop: [],
+});
+
+/** Uses every kind of call once or twice, one of them denied. */
+export const toyAgent: ToyGuest = async (ctx) => {
+  const now = await ctx.call('clock.now', {});
+  const random = await ctx.call('random.bytes', { length: 8 });
+  await ctx.call('kv.put', { key: 'greeting', value: 'hello' });
+  const greeting = await ctx.call('kv.get', { key: 'greeting' });
+  const [a, b] = await Promise.all([
+    ctx.call('inference', infer('how long is this?')),
+    ctx.call('inference', infer('and this?', ['yes', 'no'])),
+  ]);
+  const counted = await ctx.call('tool', { input: { url: 'http://books.test/ledger' }, name: 'count' });
+  const denied = await ctx.call('wallet.send', { to: '0x00' }).catch((error: { code: string }) => error.code);
+  const missing = await ctx.call('kv.get', { key: 'nothing' });
+  return { a, b, counted, denied, greeting, input: ctx.input, missing, now, random } as Json;
+};
+
+/** Fetches a text and counts its lines; the second fetch goes to an origin that is not granted. */
+export const toyCount: ToyGuest = async (ctx) => {
+  const fetchArgs = (url: string): Json => ({ body: null, headers: {}, method: 'GET', url });
+  const page = (await ctx.call('http.fetch', fetchArgs((ctx.input as { url: string }).url))) as { body: string };
+  const code = await ctx.call('http.fetch', fetchArgs('http://evil.test/')).catch((error: { code: string }) => error.code);
+  return { code, lines: page.body.split('\n').length } as Json;
+};
+
+export const toyGuests: Readonly<Record<string, ToyGuest>> = { agent: toyAgent, count: toyCount };
+
+export type ToyOptions = {
+  readonly guests?: Readonly<Record<string, ToyGuest>>;
+  readonly limits?: Limits;
+  readonly policy?: PolicyRules;
+  readonly callerKey?: Uint8Array | null;
+  readonly agentFuel?: string;
+  readonly now?: () => number;
+};
+
+export type ToyRun = { readonly bytes: Uint8Array; readonly result: RunResult; readonly executor: Executor };
+
+/** Runs the toy agent; every salt and time is fixed, so that one set of options gives one file. */
+export async function toyRun(options: ToyOptions = {}): Promise<ToyRun> {
+  const vm = toyVm(options.guests ?? toyGuests);
+  let drawn = 0;
+  const random = () => sha256(utf8('toy salt'), uintBytes(drawn++, 8));
+  let clock = 1_700_000_000_000;
+  const now = options.now ?? (() => clock++);
+  const limits = { memoryMb: 16, outputBytes: 65_536 };
+  const agent: GuestCode = { limits: { ...limits, fuel: options.agentFuel ?? '1000' }, manifest: {}, source: 'agent' };
+  const tools = new Map<string, GuestCode>([['count', { limits: { ...limits, fuel: '1000' }, manifest: {}, source: 'count' }]]);
+  const callerKey = options.callerKey === undefined ? CALLER_KEY : options.callerKey;
+  const caller = createRequest({
+    agent: hashGuestCode(agent),
+    input: { question: 'what is in the books?' },
+    limits: options.limits ?? TOY_LIMITS,
+    expiry: 2_000_000_000n,
+    ...(callerKey === null ? {} : { callerKey }),
+    deployment: OFF_CHAIN,
+    random,
+  });
+  const { run, plan } = planRun({
+    caller,
+    agent,
+    tools,
+    policy: options.policy ?? TOY_POLICY,
+    operator: OPERATOR,
+    deployment: OFF_CHAIN,
+    attempt: 0n,
+    deadline: 2_000_000_000n,
+    exposure: 0n,
+    engine: vm.engine,
+    inference: TOY_IDENTITY,
+    random,
+  });
+  const parts: Uint8Array[] = [];
+  const writer = new TraceWriter(
+    { sink: { append: async (bytes) => void parts.push(bytes) }, now, salt: random },
+    run,
+    OFF_CHAIN,
+    OPERATOR_KEY,
+  );
+  const fetch = (async (url: string) => new Response(`${url}\nsecond line`)) as unknown as typeof globalThis.fetch;
+  const result = await runAgent({ vm, inference: toyClient, writer, now, fetch }, plan);
+  return { bytes: Buffer.concat(parts), result, executor: createExecutor(vm, toyRecomputer) };
+}
+
+/** Hex text to bytes, for tests that patch fields. */
+export const bytesOf = (hex: string): Uint8Array => fromHex(hex);
