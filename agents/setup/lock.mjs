@@ -105,8 +105,13 @@ function isAlive(pid) {
   }
 }
 
-/** Takes a stale file away under a name of its own, so that a lock made meanwhile by a third process can be put back. */
-async function removeStale(path, content) {
+/**
+ * Takes a stale lock away, under a name of its own first: a lock that a third process made meanwhile is put back.
+ *
+ * @param {string} path
+ * @param {string} content - of the lock that was found stale
+ */
+export async function removeStale(path, content) {
   const aside = `${path}.${randomUUID()}`;
   try {
     await rename(path, aside);

@@ -132,6 +132,7 @@ declare module '*/agents/setup/lock.mjs' {
     work: (assertHeld: () => Promise<void>) => Promise<T>,
     options?: { readonly onWait?: (pid: number) => void; readonly staleMs?: number },
   ): Promise<T>;
+  export function removeStale(path: string, content: string): Promise<void>;
 }
 
 declare module '*/agents/setup/http-get.mjs' {

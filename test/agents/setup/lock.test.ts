@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync, utimesSync, writeFileSync } from
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { withLock } from '../../../agents/setup/lock.mjs';
+import { removeStale, withLock } from '../../../agents/setup/lock.mjs';
 import { temporaryFolder } from '../../support/temporary.ts';
 
 const DEAD = { pid: 2 ** 22 + 1, host: hostname() };
@@ -79,6 +79,15 @@ it('many who find the same stale lock do not enter together', async () => {
   };
   await Promise.all(Array.from({ length: 8 }, () => withLock(path, work)));
   expect(most).toBe(1);
+});
+
+it('does not take away a lock that was made since the stale one was seen', async () => {
+  const path = lockFile(DEAD);
+  await removeStale(path, 'the stale one');
+  expect(JSON.parse(readFileSync(path, 'utf8'))).toEqual(DEAD);
+  await removeStale(path, JSON.stringify(DEAD));
+  await removeStale(path, 'gone already');
+  expect(readdirSync(join(path, '..'))).toEqual([]);
 });
 
 it('tells its holder that another took it over, and does not remove the lock of the other', async () => {
