@@ -1,0 +1,138 @@
+/**
+ * What a client of the HTTP API is told when it gets no answer: the OpenAI error object and a status, from one table.
+ *
+ * @module
+ */
+
+import { RuntimeError } from '../attest/core/error.ts';
+import { EncodingError } from '../attest/encoding/errors.ts';
+import { InferenceError } from './errors.ts';
+import { ServerError } from './server-errors.ts';
+
+export type ApiErrorCode =
+  | 'INVALID_JSON'
+  | 'BODY_TOO_LARGE'
+  | 'UNSUPPORTED_MEDIA_TYPE'
+  | 'BAD_REQUEST'
+  | 'HOST_NOT_ALLOWED'
+  | 'NOT_FOUND'
+  | 'MODEL_NOT_FOUND'
+  | 'MISSING_PARAMETER'
+  | 'UNKNOWN_PARAMETER'
+  | 'UNSUPPORTED_PARAMETER'
+  | 'UNSUPPORTED_VALUE'
+  | 'INVALID_TYPE'
+  | 'INVALID_VALUE'
+  | 'IDENTITY_MISMATCH'
+  | 'WRONG_CHAIN';
+
+/** A request that the API refuses; `at.param` names the parameter, where one is at fault. */
+export class ApiError extends RuntimeError<ApiErrorCode> {
+  override readonly name = 'ApiError';
+}
+
+/** The body of every refusal, as OpenAI's clients read it. */
+export type ErrorBody = {
+  readonly error: {
+    readonly message: string;
+    readonly type: 'invalid_request_error' | 'rate_limit_error' | 'server_error';
+    readonly param: string | null;
+    readonly code: string;
+  };
+};
+
+/** A refusal as it goes over the wire. */
+export type ErrorReply = { readonly status: number; readonly body: ErrorBody; readonly retryAfterSeconds?: number };
+
+type Row = readonly [status: number, type: ErrorBody['error']['type'], code: string, param?: string];
+
+/** Status, type and wire code of every fault of a request, by class and code. */
+const TABLE: { readonly [fault: string]: Row } = {
+  'ApiError.INVALID_JSON': [400, 'invalid_request_error', 'invalid_json'],
+  'ApiError.BODY_TOO_LARGE': [413, 'invalid_request_error', 'body_too_large'],
+  'ApiError.UNSUPPORTED_MEDIA_TYPE': [415, 'invalid_request_error', 'unsupported_media_type'],
+  'ApiError.BAD_REQUEST': [400, 'invalid_request_error', 'bad_request'],
+  'ApiError.HOST_NOT_ALLOWED': [403, 'invalid_request_error', 'host_not_allowed'],
+  'ApiError.NOT_FOUND': [404, 'invalid_request_error', 'not_found'],
+  'ApiError.MODEL_NOT_FOUND': [404, 'invalid_request_error', 'model_not_found', 'model'],
+  'ApiError.MISSING_PARAMETER': [400, 'invalid_request_error', 'missing_required_parameter'],
+  'ApiError.UNKNOWN_PARAMETER': [400, 'invalid_request_error', 'unknown_parameter'],
+  'ApiError.UNSUPPORTED_PARAMETER': [400, 'invalid_request_error', 'unsupported_parameter'],
+  'ApiError.UNSUPPORTED_VALUE': [400, 'invalid_request_error', 'unsupported_value'],
+  'ApiError.INVALID_TYPE': [400, 'invalid_request_error', 'invalid_type'],
+  'ApiError.INVALID_VALUE': [400, 'invalid_request_error', 'invalid_value'],
+  'ApiError.IDENTITY_MISMATCH': [409, 'invalid_request_error', 'identity_mismatch'],
+  'ApiError.WRONG_CHAIN': [409, 'invalid_request_error', 'wrong_chain'],
+  'InferenceError.REQUEST_MALFORMED': [400, 'invalid_request_error', 'invalid_value'],
+  'InferenceError.PROMPT_EMPTY': [400, 'invalid_request_error', 'invalid_value', 'messages'],
+  'InferenceError.PROMPT_TOO_LONG': [400, 'invalid_request_error', 'context_length_exceeded', 'messages'],
+  'InferenceError.CONTEXT_EXCEEDED': [400, 'invalid_request_error', 'context_length_exceeded', 'messages'],
+  'InferenceError.CHOICE_EMPTY': [400, 'invalid_request_error', 'invalid_value', 'response_format.choices'],
+  'InferenceError.CHOICE_DUPLICATE': [400, 'invalid_request_error', 'invalid_value', 'response_format.choices'],
+  'InferenceError.CHOICE_TOO_LONG': [400, 'invalid_request_error', 'invalid_value', 'response_format.choices'],
+  'InferenceError.TOO_MANY_CHOICES': [400, 'invalid_request_error', 'invalid_value', 'response_format.choices'],
+  'InferenceError.STOP_EMPTY': [400, 'invalid_request_error', 'invalid_value', 'stop'],
+  'InferenceError.TEMPLATE_REFUSED': [400, 'invalid_request_error', 'template_refused', 'messages'],
+  'InferenceError.CONTROL_TOKEN_IN_TEXT': [400, 'invalid_request_error', 'control_token_in_text', 'messages'],
+  'InferenceError.NUMERIC_FAULT': [500, 'server_error', 'numeric_fault'],
+  'InferenceError.GRAPH_FAILED': [500, 'server_error', 'graph_failed'],
+  // The client that cancelled does not read this; a proxy between may.
+  'InferenceError.CANCELLED': [499, 'invalid_request_error', 'cancelled'],
+  'InferenceError.ENGINE_CLOSED': [503, 'server_error', 'engine_closed'],
+  'ServerError.QUEUE_FULL': [429, 'rate_limit_error', 'queue_full'],
+  'ServerError.REQUEST_TIMEOUT': [504, 'server_error', 'request_timeout'],
+  'ServerError.ENGINE_DIED': [503, 'server_error', 'engine_died'],
+  'ServerError.ENGINE_UNAVAILABLE': [503, 'server_error', 'engine_unavailable'],
+  'ServerError.ENGINE_CHANGED': [503, 'server_error', 'engine_changed'],
+  'ServerError.SERVER_CLOSED': [503, 'server_error', 'server_closed'],
+};
+
+/** Fields of the engine's port, as the API calls them. */
+const PARAMETERS: { readonly [field: string]: string } = {
+  choices: 'response_format.choices',
+  maxTokens: 'max_tokens',
+  messages: 'messages',
+  stop: 'stop',
+};
+
+/** Faults that Fastify itself finds, by its codes. */
+const FRAMEWORK: { readonly [code: string]: readonly [ApiErrorCode, string] } = {
+  FST_ERR_CTP_BODY_TOO_LARGE: ['BODY_TOO_LARGE', 'body is larger than this server takes'],
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: ['UNSUPPORTED_MEDIA_TYPE', 'expected content-type application/json'],
+  FST_ERR_CTP_EMPTY_JSON_BODY: ['INVALID_JSON', 'body is empty'],
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: ['BAD_REQUEST', 'body is not as long as its content-length'],
+  FST_ERR_BAD_URL: ['BAD_REQUEST', 'path is no URL'],
+};
+
+/**
+ * The reply to any fault. What is not an expected fault of a request becomes a bare 500: its message may hold what is no
+ * client's business.
+ */
+export function toErrorReply(error: unknown): ErrorReply {
+  const known = toKnown(error);
+  const row = known === undefined ? undefined : TABLE[`${known.name}.${known.code}`];
+  if (known === undefined || row === undefined) {
+    return reply(500, { message: 'internal error', type: 'server_error', param: null, code: 'internal_error' });
+  }
+  const [status, type, code, param] = row;
+  const named = known.at['param'] ?? PARAMETERS[String(known.at['field'])];
+  const body = { message: known.message, type, param: typeof named === 'string' ? named : (param ?? null), code };
+  const seconds = known.at['retryAfterSeconds'];
+  return typeof seconds === 'number' ? { ...reply(status, body), retryAfterSeconds: seconds } : reply(status, body);
+}
+
+function reply(status: number, error: ErrorBody['error']): ErrorReply {
+  return { status, body: { error } };
+}
+
+function toKnown(error: unknown): RuntimeError | undefined {
+  if (error instanceof EncodingError) {
+    const code = error.code === 'TOO_LARGE' ? 'BODY_TOO_LARGE' : 'INVALID_JSON';
+    return new ApiError(code, `body: ${error.message}`, { cause: error });
+  }
+  if (error instanceof ApiError || error instanceof ServerError || error instanceof InferenceError) return error;
+  if (RuntimeError.is(error)) return undefined;
+  const code = error instanceof Error ? (error as { code?: unknown }).code : undefined;
+  const row = typeof code === 'string' ? FRAMEWORK[code] : undefined;
+  return row === undefined ? undefined : new ApiError(row[0], row[1], { cause: error });
+}

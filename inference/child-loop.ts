@@ -1,0 +1,87 @@
+/**
+ * The engine's side of the channel: opens the model that the server names, answers one message after the other, and never
+ * outlives the server.
+ *
+ * C1. When the channel ends, for whatever reason, this process ends.
+ * C2. SIGTERM ends it after the engine is closed; SIGINT is the server's to decide, since a terminal sends it to both.
+ *
+ * @module
+ */
+
+import type { FromChild, ToChild } from './child-messages.ts';
+import { toWireError } from './child-messages.ts';
+import type { Engine } from './engine.ts';
+import type { openEngine } from './model.ts';
+
+/** Milliseconds that the engine has to close before the process ends all the same. */
+const CLOSE_MS = 3000;
+
+/**
+ * Serves an engine to the parent process until it is told to close.
+ *
+ * @param open - makes the engine, as `openEngine` of `model.ts`
+ * @throws TypeError if this process was not started with an IPC channel
+ */
+export function answerParent(open: (options: openEngine.Options) => Promise<Engine>): void {
+  if (process.send === undefined) throw new TypeError('expected to be started by the inference server');
+  let engine: Engine | undefined;
+  let leaving = false;
+  const running = new Map<number, AbortController>();
+
+  const send = (message: FromChild) => {
+    // A failed write means that the server is gone (C1).
+    process.send?.(message, undefined, undefined, (error) => {
+      if (error !== null) process.exit(1);
+    });
+  };
+  const leave = () => {
+    if (leaving) return;
+    leaving = true;
+    setTimeout(() => process.exit(1), CLOSE_MS);
+    for (const stop of running.values()) stop.abort();
+    const closed = engine === undefined ? Promise.resolve() : engine.close();
+    closed.then(
+      () => process.exit(0),
+      () => process.exit(1),
+    );
+  };
+
+  process.on('disconnect', () => process.exit(0));
+  process.on('SIGTERM', leave);
+  process.on('SIGINT', () => {});
+  process.on('message', (message: ToChild) => {
+    switch (message.type) {
+      case 'open':
+        open({ ...message.model, onProgress: (text) => send({ type: 'progress', message: text }) }).then(
+          (opened) => {
+            engine = opened;
+            send({ type: 'ready', identity: opened.identity });
+          },
+          (error) => send({ type: 'failed', error: toWireError(error) }),
+        );
+        break;
+      case 'complete': {
+        const { job, request } = message;
+        const stop = new AbortController();
+        running.set(job, stop);
+        const answer =
+          engine === undefined
+            ? Promise.reject(new TypeError('no model is open'))
+            : engine.complete(request, stop.signal);
+        answer
+          .then(
+            (completion) => send({ type: 'done', job, completion }),
+            (error) => send({ type: 'refused', job, error: toWireError(error) }),
+          )
+          .finally(() => running.delete(job));
+        break;
+      }
+      case 'cancel':
+        running.get(message.job)?.abort();
+        break;
+      case 'close':
+        leave();
+        break;
+    }
+  });
+}
