@@ -133,6 +133,7 @@ describe('parseJson', () => {
     ['high surrogate before another escape', '"\\ud800\\n"', 'LONE_SURROGATE'],
     ['high surrogate before a plain character', '"\\ud800\\u0041"', 'LONE_SURROGATE'],
     ['two high surrogates', '"\\ud800\\ud800\\udc00"', 'LONE_SURROGATE'],
+    ['two low surrogates', '"\\udc00\\udc00"', 'LONE_SURROGATE'],
     ['lone surrogate in a key', '{"\\ud800":1}', 'LONE_SURROGATE'],
     ['pair', '"\\ud83d\\ude00"', 'no error'],
     ['number beyond binary64', '1e400', 'NUMBER_OUT_OF_RANGE'],
