@@ -11,6 +11,7 @@ export type Hex = `0x${string}`;
 
 /** Writes bytes as lower-case hexadecimal with `0x`. */
 export function toHex(bytes: Uint8Array): Hex {
+  if (bytes.length > 256) return longHex(bytes);
   let text = '0x';
   for (let i = 0; i < bytes.length; i++) text += BYTE_TEXT[bytes[i] as number];
   return text as Hex;
@@ -88,6 +89,20 @@ export function bytesUint(bytes: Uint8Array): bigint {
 }
 
 const BYTE_TEXT: readonly string[] = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
+
+/** The same for many bytes, where joining texts would cost more than decoding one. */
+function longHex(bytes: Uint8Array): Hex {
+  const text = new Uint8Array(2 * bytes.length);
+  for (let i = 0; i < bytes.length; i++) {
+    const byte = bytes[i] as number;
+    text[2 * i] = DIGIT[byte >> 4] as number;
+    text[2 * i + 1] = DIGIT[byte & 15] as number;
+  }
+  return `0x${decoder.decode(text)}`;
+}
+
+const DIGIT = Uint8Array.from('0123456789abcdef', (digit) => digit.charCodeAt(0));
+const decoder = new TextDecoder();
 
 const NO_DIGIT = 0xff;
 const DIGIT_VALUE = new Uint8Array(128).fill(NO_DIGIT);

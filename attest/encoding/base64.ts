@@ -9,26 +9,26 @@
 import { EncodingError } from './errors.ts';
 
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
+const DIGITS = Uint8Array.from(ALPHABET, (digit) => digit.charCodeAt(0));
+const PAD = 0x3d;
 const FOREIGN = 0xff;
 const VALUES = new Uint8Array(128).fill(FOREIGN);
 for (let i = 0; i < ALPHABET.length; i++) VALUES[ALPHABET.charCodeAt(i)] = i;
 
+const decoder = new TextDecoder();
+
 /** Writes bytes as padded base64. */
 export function toBase64(bytes: Uint8Array): string {
-  const parts: string[] = [];
-  let text = '';
+  const text = new Uint8Array(4 * Math.ceil(bytes.length / 3));
+  let offset = 0;
   for (let i = 0; i < bytes.length; i += 3) {
-    const [a = 0, b, c] = [bytes[i], bytes[i + 1], bytes[i + 2]];
-    text += ALPHABET.charAt(a >> 2);
-    text += ALPHABET.charAt(((a & 3) << 4) | ((b ?? 0) >> 4));
-    text += b === undefined ? '=' : ALPHABET.charAt(((b & 15) << 2) | ((c ?? 0) >> 6));
-    text += c === undefined ? '=' : ALPHABET.charAt(c & 63);
-    if (text.length >= 8192) {
-      parts.push(text);
-      text = '';
-    }
+    const group = ((bytes[i] as number) << 16) | ((bytes[i + 1] ?? 0) << 8) | (bytes[i + 2] ?? 0);
+    text[offset++] = DIGITS[group >> 18] as number;
+    text[offset++] = DIGITS[(group >> 12) & 63] as number;
+    text[offset++] = i + 1 < bytes.length ? (DIGITS[(group >> 6) & 63] as number) : PAD;
+    text[offset++] = i + 2 < bytes.length ? (DIGITS[group & 63] as number) : PAD;
   }
-  return parts.join('') + text;
+  return decoder.decode(text);
 }
 
 /**

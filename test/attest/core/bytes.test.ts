@@ -18,6 +18,8 @@ describe('hexadecimal', () => {
     const text = toHex(bytes);
     expect(text).toBe(`0x${Buffer.from(bytes).toString('hex')}`);
     expect(fromHex(text)).toEqual(bytes);
+    const long = Uint8Array.from({ length: 1000 }, (_, i) => (i * 7) & 255);
+    expect(toHex(long)).toBe(`0x${Buffer.from(long).toString('hex')}`);
     expect(toHex(new Uint8Array())).toBe('0x');
     expect(fromHex('0x')).toEqual(new Uint8Array());
   });
