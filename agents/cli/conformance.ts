@@ -13,7 +13,7 @@ import { CaseError, evaluateCase, SUITE_NAMES, type Suite } from './conformance-
 export { type ConformanceResult, evaluateCase, SUITE_NAMES, type Suite } from './conformance-suites.ts';
 
 /** Longest line that is read; a longer one is skipped and answered `LINE_TOO_LONG`. */
-export const MAX_CASE_BYTES = 64 * 1024 * 1024;
+const MAX_CASE_BYTES = 64 * 1024 * 1024;
 
 /** Adds the command to the program. */
 export function registerConformance(program: Command): void {

@@ -32,7 +32,7 @@ export type JsonLimits = {
 /** Nesting that {@link parseJson} and {@link canonicalJson} bear by default. */
 export const MAX_JSON_DEPTH = 1000;
 /** Length in bytes that {@link parseJson} bears by default. */
-export const MAX_JSON_BYTES = 64 * 1024 * 1024;
+const MAX_JSON_BYTES = 64 * 1024 * 1024;
 /** Nesting of a record body. */
 export const MAX_BODY_DEPTH = 32;
 

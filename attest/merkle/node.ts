@@ -40,7 +40,7 @@ export function pathShape(index: bigint, size: bigint): { readonly inner: number
 }
 
 /** Number of bits of an unsigned integer; 0 for 0. */
-export function bitLength(value: bigint): number {
+function bitLength(value: bigint): number {
   return value === 0n ? 0 : value.toString(2).length;
 }
 
