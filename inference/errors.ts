@@ -54,6 +54,7 @@ export type InferenceErrorCode =
   | 'CHOICE_EMPTY'
   | 'CHOICE_DUPLICATE'
   | 'CHOICE_TOO_LONG'
+  | 'CHOICE_UNWRITABLE'
   | 'TOO_MANY_CHOICES'
   | 'STOP_EMPTY'
   | 'TEMPLATE_REFUSED'

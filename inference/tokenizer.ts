@@ -15,7 +15,8 @@ export type TextTokenizer = {
   /** Ids of a part written by the chat template: the spelling of a control token becomes that token. */
   encodeTemplate(text: string): readonly number[];
   /**
-   * Ids of text from anywhere else.
+   * Ids of text from anywhere else. Bytes that the vocabulary has no entry for are left out, as in the reference
+   * implementations (SmolLM2 lacks some control characters); only {@link TextTokenizer.decode} tells.
    *
    * @throws {@link InferenceError} `CONTROL_TOKEN_IN_TEXT` if a control id came out all the same (a faulty vocabulary)
    */

@@ -113,6 +113,9 @@ export class FloatEngine implements Engine {
       const at = { field: 'choices', index };
       const ids = this.#tokenizer.encodeText(choice);
       if (ids.length === 0) throw new InferenceError('CHOICE_EMPTY', `choice ${index} is empty`, { at });
+      if (this.#tokenizer.decode(ids) !== choice) {
+        throw new InferenceError('CHOICE_UNWRITABLE', `the vocabulary cannot write choice ${index}`, { at });
+      }
       if (ids.length > maxTokens) {
         throw new InferenceError(
           'CHOICE_TOO_LONG',

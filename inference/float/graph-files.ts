@@ -57,11 +57,15 @@ export async function ensureGraphFiles(
     const aside = await mkdtemp(`${folder}.new-`);
     try {
       await writeFiles(aside, origin, expected);
+      // Another process may have put its own, equal folder in place meanwhile, and may be reading it.
+      if (await isWhole(folder, expected, origin.graph.weightBytes)) {
+        await rm(aside, { recursive: true, force: true });
+        return join(folder, MODEL_FILE);
+      }
       await rm(folder, { recursive: true, force: true });
       await rename(aside, folder);
     } catch (fault) {
       await rm(aside, { recursive: true, force: true });
-      // Another process may have put its own, equal folder in place meanwhile.
       if (!(await isWhole(folder, expected, origin.graph.weightBytes))) throw fault;
     }
   } catch (cause) {

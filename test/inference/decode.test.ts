@@ -1,0 +1,108 @@
+import { describe, expect, it } from 'vitest';
+import { argmax, decodeChoice, decodeGreedy, type LogitSource } from '../../inference/decode.ts';
+
+/** Vocabulary 0..7; after a sequence the model prefers what `prefer` says, most wanted first. */
+function toy(prefer: (ids: readonly number[]) => readonly number[]): LogitSource & { readonly fed: number[][] } {
+  const fed: number[][] = [];
+  const ids: number[] = [];
+  return {
+    fed,
+    async feed(more) {
+      fed.push([...more]);
+      ids.push(...more);
+      const logits = new Float32Array(8).fill(-5);
+      prefer(ids).forEach((id, rank) => {
+        logits[id] = -rank;
+      });
+      return logits;
+    },
+  };
+}
+
+const END = [7];
+
+describe('argmax', () => {
+  it('takes the lowest id among equals, whatever the order of the allowed ones', () => {
+    const logits = Float32Array.of(1, 3, 3, 2, 3);
+    expect(argmax(logits)).toBe(1);
+    expect(argmax(logits, new Set([4, 3, 2]))).toBe(2);
+    expect(argmax(logits, new Set([3]))).toBe(3);
+    expect(argmax(Float32Array.of(-0, 0))).toBe(0);
+  });
+
+  it('passes over NaN and never answers out of nothing', () => {
+    expect(argmax(Float32Array.of(Number.NaN, -3, Number.NaN))).toBe(1);
+    const fault = expect.objectContaining({ code: 'NUMERIC_FAULT' });
+    expect(() => argmax(Float32Array.of(Number.NaN, Number.NaN))).toThrowError(fault);
+    expect(() => argmax(Float32Array.of(Number.NEGATIVE_INFINITY))).toThrowError(fault);
+    expect(() => argmax(new Float32Array(0))).toThrowError(fault);
+    expect(() => argmax(Float32Array.of(1), new Set([5]))).toThrowError(fault);
+  });
+});
+
+describe('free decoding', () => {
+  it('feeds the prompt once, then each id, and keeps the end id', async () => {
+    const source = toy((ids) => [ids.length === 5 ? 7 : ids.length]);
+    expect(await decodeGreedy(source, [0, 1, 2], { maxTokens: 9, endIds: END })).toEqual({ ids: [3, 4, 7], finishReason: 'stop' });
+    expect(source.fed).toEqual([[0, 1, 2], [3], [4]]);
+  });
+
+  it('ends at the length, without feeding the last id', async () => {
+    const source = toy(() => [4]);
+    expect(await decodeGreedy(source, [0], { maxTokens: 3, endIds: END })).toEqual({ ids: [4, 4, 4], finishReason: 'length' });
+    expect(source.fed).toHaveLength(3);
+  });
+
+  it('ends where it is told to stop', async () => {
+    const options = { maxTokens: 9, endIds: END, isStopped: (ids: readonly number[]) => ids.length === 2 };
+    expect(await decodeGreedy(toy(() => [4]), [0], options)).toEqual({ ids: [4, 4], finishReason: 'stop' });
+  });
+
+  it('is cancelled before and between steps', async () => {
+    const cancelled = { code: 'CANCELLED' };
+    await expect(decodeGreedy(toy(() => [4]), [0], { maxTokens: 3, endIds: END }, AbortSignal.abort())).rejects.toMatchObject(cancelled);
+    const controller = new AbortController();
+    const source = toy((ids) => {
+      if (ids.length === 3) controller.abort();
+      return [4];
+    });
+    await expect(decodeGreedy(source, [0], { maxTokens: 99, endIds: END }, controller.signal)).rejects.toMatchObject(cancelled);
+    expect(source.fed).toHaveLength(3);
+  });
+});
+
+describe('one of the choices', () => {
+  const choices = [
+    [1, 2],
+    [1, 3, 4],
+    [1, 3],
+    [5],
+  ];
+
+  it.each<[string, readonly number[], readonly number[]]>([
+    ['the model wants something else: best allowed', [6, 0, 5], [5]],
+    ['a common beginning, then the preferred branch', [1, 2], [1, 2]],
+    ['the shorter of two, by the end id', [1, 3, 7, 4], [1, 3]],
+    ['the longer of two, past the end id', [1, 3, 4, 7], [1, 3, 4]],
+    ['no preference: lowest id each time', [], [1, 2]],
+  ])('%s', async (_, order, wanted) => {
+    expect(await decodeChoice(toy(() => order), [0], choices, END)).toEqual({ ids: wanted, finishReason: 'choice' });
+  });
+
+  it('asks only where there is something to choose, and feeds what it skipped', async () => {
+    const source = toy(() => [3]);
+    const forced = [
+      [1, 2, 3, 4],
+      [1, 2, 5, 6],
+    ];
+    expect((await decodeChoice(source, [0], forced, END)).ids).toEqual([1, 2, 3, 4]);
+    expect(source.fed).toEqual([[0, 1, 2]]);
+    const alone = toy(() => []);
+    expect((await decodeChoice(alone, [0], [[1, 2]], END)).ids).toEqual([1, 2]);
+    expect(alone.fed).toEqual([]);
+  });
+
+  it('can be cancelled', async () => {
+    await expect(decodeChoice(toy(() => []), [0], choices, END, AbortSignal.abort())).rejects.toMatchObject({ code: 'CANCELLED' });
+  });
+});
