@@ -33,6 +33,13 @@ export function childEntry(importMetaUrl: string, specifier: string): ChildEntry
   if (!caller.pathname.endsWith('.ts')) {
     return { url: new URL(specifier.replace(/\.ts$/, '.js'), caller), execArgv: [] };
   }
-  const loader = pathToFileURL(createRequire(importMetaUrl).resolve('tsx')).href;
-  return { url: new URL(specifier, caller), execArgv: ['--import', loader] };
+  return { url: new URL(specifier, caller), execArgv: ['--import', tsxPreload(importMetaUrl)] };
+}
+
+/** A module that registers tsx's loader. `--import tsx` alone does so in the main thread only, not in a worker. */
+function tsxPreload(importMetaUrl: string): string {
+  const manifest = pathToFileURL(createRequire(importMetaUrl).resolve('tsx/package.json'));
+  const api = new URL('dist/esm/api/index.mjs', manifest).href;
+  const script = `import { register } from ${JSON.stringify(api)}; register();`;
+  return `data:text/javascript,${encodeURIComponent(script)}`;
 }
