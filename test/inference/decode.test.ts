@@ -43,41 +43,57 @@ describe('argmax', () => {
 describe('free decoding', () => {
   it('feeds the prompt once, then each id, and keeps the end id', async () => {
     const source = toy((ids) => [ids.length === 5 ? 7 : ids.length]);
-    expect(await decodeGreedy(source, [0, 1, 2], { maxTokens: 9, endIds: END })).toEqual({ ids: [3, 4, 7], finishReason: 'stop' });
+    expect(await decodeGreedy(source, [0, 1, 2], { maxTokens: 9, endIds: END })).toEqual({
+      ids: [3, 4, 7],
+      finishReason: 'stop',
+    });
     expect(source.fed).toEqual([[0, 1, 2], [3], [4]]);
   });
 
   it('ends at the length, without feeding the last id', async () => {
     const source = toy(() => [4]);
-    expect(await decodeGreedy(source, [0], { maxTokens: 3, endIds: END })).toEqual({ ids: [4, 4, 4], finishReason: 'length' });
+    expect(await decodeGreedy(source, [0], { maxTokens: 3, endIds: END })).toEqual({
+      ids: [4, 4, 4],
+      finishReason: 'length',
+    });
     expect(source.fed).toHaveLength(3);
   });
 
   it('ends where it is told to stop', async () => {
     const options = { maxTokens: 9, endIds: END, isStopped: (ids: readonly number[]) => ids.length === 2 };
-    expect(await decodeGreedy(toy(() => [4]), [0], options)).toEqual({ ids: [4, 4], finishReason: 'stop' });
+    expect(
+      await decodeGreedy(
+        toy(() => [4]),
+        [0],
+        options,
+      ),
+    ).toEqual({ ids: [4, 4], finishReason: 'stop' });
   });
 
   it('is cancelled before and between steps', async () => {
     const cancelled = { code: 'CANCELLED' };
-    await expect(decodeGreedy(toy(() => [4]), [0], { maxTokens: 3, endIds: END }, AbortSignal.abort())).rejects.toMatchObject(cancelled);
+    await expect(
+      decodeGreedy(
+        toy(() => [4]),
+        [0],
+        { maxTokens: 3, endIds: END },
+        AbortSignal.abort(),
+      ),
+    ).rejects.toMatchObject(cancelled);
     const controller = new AbortController();
     const source = toy((ids) => {
       if (ids.length === 3) controller.abort();
       return [4];
     });
-    await expect(decodeGreedy(source, [0], { maxTokens: 99, endIds: END }, controller.signal)).rejects.toMatchObject(cancelled);
+    await expect(decodeGreedy(source, [0], { maxTokens: 99, endIds: END }, controller.signal)).rejects.toMatchObject(
+      cancelled,
+    );
     expect(source.fed).toHaveLength(3);
   });
 });
 
 describe('one of the choices', () => {
-  const choices = [
-    [1, 2],
-    [1, 3, 4],
-    [1, 3],
-    [5],
-  ];
+  const choices = [[1, 2], [1, 3, 4], [1, 3], [5]];
 
   it.each<[string, readonly number[], readonly number[]]>([
     ['the model wants something else: best allowed', [6, 0, 5], [5]],
@@ -86,7 +102,14 @@ describe('one of the choices', () => {
     ['the longer of two, past the end id', [1, 3, 4, 7], [1, 3, 4]],
     ['no preference: lowest id each time', [], [1, 2]],
   ])('%s', async (_, order, wanted) => {
-    expect(await decodeChoice(toy(() => order), [0], choices, END)).toEqual({ ids: wanted, finishReason: 'choice' });
+    expect(
+      await decodeChoice(
+        toy(() => order),
+        [0],
+        choices,
+        END,
+      ),
+    ).toEqual({ ids: wanted, finishReason: 'choice' });
   });
 
   it('asks only where there is something to choose, and feeds what it skipped', async () => {
@@ -103,6 +126,14 @@ describe('one of the choices', () => {
   });
 
   it('can be cancelled', async () => {
-    await expect(decodeChoice(toy(() => []), [0], choices, END, AbortSignal.abort())).rejects.toMatchObject({ code: 'CANCELLED' });
+    await expect(
+      decodeChoice(
+        toy(() => []),
+        [0],
+        choices,
+        END,
+        AbortSignal.abort(),
+      ),
+    ).rejects.toMatchObject({ code: 'CANCELLED' });
   });
 });

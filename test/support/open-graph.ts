@@ -27,12 +27,23 @@ export function graphSource(bytes: Uint8Array): GraphSource {
   const source = bytesSource(bytes);
   const gguf = parseGguf(source);
   const config = readLlamaConfig(gguf);
-  return { source, gguf, config, graph: buildLlamaGraph(config), model: toHex(createHash('sha256').update(bytes).digest()) };
+  return {
+    source,
+    gguf,
+    config,
+    graph: buildLlamaGraph(config),
+    model: toHex(createHash('sha256').update(bytes).digest()),
+  };
 }
 
 /** Opens a graph whose files go to `cacheDir`. */
 export async function openGraph(bytes: Uint8Array, cacheDir: string): Promise<OpenGraph> {
   const origin = graphSource(bytes);
   const session = await openSession(await ensureGraphFiles(origin, cacheDir));
-  return { gguf: origin.gguf, config: origin.config, start: () => startSequence(session, origin.config), close: () => session.close() };
+  return {
+    gguf: origin.gguf,
+    config: origin.config,
+    start: () => startSequence(session, origin.config),
+    close: () => session.close(),
+  };
 }

@@ -24,7 +24,13 @@ const MERGES = ['t h', 'th e', 'Ġ t'];
 
 /** Makes the model; equal seeds give equal bytes. */
 export function tinyModel(seed = 1): TinyModel {
-  const tokens = ['<|endoftext|>', '<|im_start|>', '<|im_end|>', ...byteAlphabet(), ...MERGES.map((merge) => merge.replace(' ', ''))];
+  const tokens = [
+    '<|endoftext|>',
+    '<|im_start|>',
+    '<|im_end|>',
+    ...byteAlphabet(),
+    ...MERGES.map((merge) => merge.replace(' ', '')),
+  ];
   const fields = new Map<string, Field>([
     ['general.architecture', { type: 'string', value: 'llama' }],
     ['llama.block_count', { type: 'u32', value: LAYERS }],
@@ -87,7 +93,14 @@ function ones(length: number): TensorData {
 }
 
 /** Places of binary16 constants in a block; the rest of a block may hold anything. */
-const CONSTANTS: Readonly<Record<TensorType, readonly number[]>> = { F32: [], F16: [0], Q4_0: [0], Q4_1: [0, 2], Q8_0: [0], Q6_K: [208] };
+const CONSTANTS: Readonly<Record<TensorType, readonly number[]>> = {
+  F32: [],
+  F16: [0],
+  Q4_0: [0],
+  Q4_1: [0, 2],
+  Q8_0: [0],
+  Q6_K: [208],
+};
 
 function noise(type: TensorType, shape: readonly number[], next: () => number): TensorData {
   const layout = [...TENSOR_TYPES.values()].find((entry) => entry.type === type);

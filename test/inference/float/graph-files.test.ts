@@ -61,5 +61,8 @@ it('says so when the folder cannot be written', async () => {
   const { origin, cache } = setUp();
   const file = join(cache, 'file');
   writeFileSync(file, '');
-  await expect(ensureGraphFiles(origin, join(file, 'cache'))).rejects.toMatchObject({ name: 'ModelError', code: 'CACHE_UNWRITABLE' });
+  await expect(ensureGraphFiles(origin, join(file, 'cache'))).rejects.toMatchObject({
+    name: 'ModelError',
+    code: 'CACHE_UNWRITABLE',
+  });
 });

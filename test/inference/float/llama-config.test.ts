@@ -11,7 +11,8 @@ function read(fields: Iterable<readonly [string, Field]>, tensors: Iterable<read
   return readLlamaConfig(parseGguf(bytesSource(writeGguf(all, new Map([...model.tensors, ...tensors])))));
 }
 
-const fault = (code: string, at: object) => expect.objectContaining({ name: 'ModelError', code, at: expect.objectContaining(at) });
+const fault = (code: string, at: object) =>
+  expect.objectContaining({ name: 'ModelError', code, at: expect.objectContaining(at) });
 
 it('reads the shape of a model', () => {
   expect(read([])).toEqual({
@@ -57,7 +58,9 @@ describe('refuses what it would compute wrongly', () => {
 
   it('a tensor that nothing reads', () => {
     const extra: TensorData = { type: 'F32', shape: [4], bytes: new Uint8Array(16) };
-    expect(() => read([], [['rope_freqs.weight', extra]])).toThrowError(fault('UNEXPECTED_TENSOR', { tensor: 'rope_freqs.weight' }));
+    expect(() => read([], [['rope_freqs.weight', extra]])).toThrowError(
+      fault('UNEXPECTED_TENSOR', { tensor: 'rope_freqs.weight' }),
+    );
   });
 });
 
@@ -73,5 +76,7 @@ it.each([
 ])('names the missing key %s', (key) => {
   const { fields, tensors } = tinyModel();
   fields.delete(key);
-  expect(() => readLlamaConfig(parseGguf(bytesSource(writeGguf(fields, tensors))))).toThrowError(fault('MISSING_METADATA', { key }));
+  expect(() => readLlamaConfig(parseGguf(bytesSource(writeGguf(fields, tensors))))).toThrowError(
+    fault('MISSING_METADATA', { key }),
+  );
 });

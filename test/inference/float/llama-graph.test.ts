@@ -91,7 +91,8 @@ describe('a model with every tensor type', () => {
 
 async function feedBy(sequence: Sequence, ids: readonly number[], step: number): Promise<Float32Array> {
   let logits = new Float32Array(0);
-  for (let at = 0; at < ids.length; at += step) logits = Float32Array.from(await sequence.feed(ids.slice(at, at + step)));
+  for (let at = 0; at < ids.length; at += step)
+    logits = Float32Array.from(await sequence.feed(ids.slice(at, at + step)));
   return logits;
 }
 

@@ -74,7 +74,9 @@ describe('blocks by hand', () => {
     bytes[196] = 0xfe; // scale of 64..79: -2
     bytes.set([0x00, 0x3c], 208);
     const values = convert('Q6_K', bytes);
-    expect([values[0], values[32], values[64], values[96], values[1], values[128]]).toEqual([-81, -1, -20, 16, -96, -32]);
+    expect([values[0], values[32], values[64], values[96], values[1], values[128]]).toEqual([
+      -81, -1, -20, 16, -96, -32,
+    ]);
   });
 });
 
@@ -82,28 +84,56 @@ describe('blocks by hand', () => {
 describe('blocks as the Python package gguf reads them', () => {
   it.each<[TensorType, Uint8Array, Record<number, number>]>([
     ['Q4_0', block(18, [[0, 0x28c0]]), { 0: 0xbde40000, 1: 0x3d980000, 15: 0xbe980000, 16: 0xbde40000, 31: 0x0 }],
-    ['Q4_1', block(20, [[0, 0x28c0], [2, 0xb4a8]]), { 0: 0x3e880000, 1: 0xbe120000, 15: 0x3da40000, 16: 0x3d300000, 31: 0x3e1e0000 }],
-    ['Q8_0', block(34, [[0, 0x198d]]), { 0: 0x3e6be880, 1: 0x3ea94c80, 15: 0xbeb1a000, 16: 0xbe7c8f80, 31: 0xbe053800 }],
+    [
+      'Q4_1',
+      block(20, [
+        [0, 0x28c0],
+        [2, 0xb4a8],
+      ]),
+      { 0: 0x3e880000, 1: 0xbe120000, 15: 0x3da40000, 16: 0x3d300000, 31: 0x3e1e0000 },
+    ],
+    [
+      'Q8_0',
+      block(34, [[0, 0x198d]]),
+      { 0: 0x3e6be880, 1: 0x3ea94c80, 15: 0xbeb1a000, 16: 0xbe7c8f80, 31: 0xbe053800 },
+    ],
     [
       'Q6_K',
       block(210, [[208, 0x087d]]),
-      { 0: 0xbe48b5d8, 1: 0x3e6de100, 31: 0xbc577000, 32: 0x3d019960, 63: 0xbda2b340, 64: 0xbed53180, 100: 0x3eb0efbc, 127: 0x3e526360, 128: 0xbd44ec60, 160: 0x3dbc3a30, 200: 0x3e18bde8, 255: 0xbc06a600 },
+      {
+        0: 0xbe48b5d8,
+        1: 0x3e6de100,
+        31: 0xbc577000,
+        32: 0x3d019960,
+        63: 0xbda2b340,
+        64: 0xbed53180,
+        100: 0x3eb0efbc,
+        127: 0x3e526360,
+        128: 0xbd44ec60,
+        160: 0x3dbc3a30,
+        200: 0x3e18bde8,
+        255: 0xbc06a600,
+      },
     ],
   ])('%s', (type, bytes, expected) => {
     const values = convert(type, bytes);
-    for (const [index, pattern] of Object.entries(expected)) expect([index, bits(values[Number(index)] ?? 0)]).toEqual([index, pattern]);
+    for (const [index, pattern] of Object.entries(expected))
+      expect([index, bits(values[Number(index)] ?? 0)]).toEqual([index, pattern]);
   });
 
   it('rounds product and sum apart where a fused one would differ', () => {
     // q * d = 15 * 1.0009765625 is exact; adding m = 2^-24 must vanish or stay by one rounding of the sum.
-    const bytes = block(20, [[0, 0x3c01], [2, 0x0001]]);
+    const bytes = block(20, [
+      [0, 0x3c01],
+      [2, 0x0001],
+    ]);
     bytes[4] = 0x0f;
     expect(convert('Q4_1', bytes)[0]).toBe(Math.fround(15 * 1.0009765625 + 2 ** -24));
   });
 });
 
 it('refuses lengths that do not fit', () => {
-  expect(() => dequantise({ type: 'Q8_0', elements: 32, bytes: 34 }, new Uint8Array(33), new Float32Array(32))).toThrowError(
-    expect.objectContaining({ code: 'MALFORMED_SHAPE' }),
-  );
+  expect(() =>
+    dequantise({ type: 'Q8_0', elements: 32, bytes: 34 }, new Uint8Array(33), new Float32Array(32)),
+  ).toThrowError(expect.objectContaining({ code: 'MALFORMED_SHAPE' }));
 });

@@ -13,7 +13,8 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const { fields, tensors } = tinyModel();
 const sound = writeGguf(fields, tensors);
 /** Most faults are sought where the structure is. */
-const header = sound.length - [...tensors.values()].reduce((sum, { bytes }) => sum + Math.ceil(bytes.length / 32) * 32, 0);
+const header =
+  sound.length - [...tensors.values()].reduce((sum, { bytes }) => sum + Math.ceil(bytes.length / 32) * 32, 0);
 
 /** One seeded fault: a flipped bit, an extreme or small number, a cut, bytes moved or left out. */
 function mutate(seed: number): Uint8Array {
@@ -49,7 +50,9 @@ function mutate(seed: number): Uint8Array {
 }
 
 describe('200 mutations of a sound model', () => {
-  it('are refused with a typed error or served with one, quickly and in little memory', { timeout: 120_000 }, async () => {
+  it('are refused with a typed error or served with one, quickly and in little memory', {
+    timeout: 120_000,
+  }, async () => {
     const path = join(folder, 'model.gguf');
     const codes = new Map<string, number>();
     let served = 0;
@@ -60,7 +63,9 @@ describe('200 mutations of a sound model', () => {
       const fault = await attempt(path);
       expect(performance.now() - start, `seed ${seed}`).toBeLessThan(5000);
       const after = process.memoryUsage();
-      expect(after.heapUsed + after.arrayBuffers - before.heapUsed - before.arrayBuffers, `seed ${seed}`).toBeLessThan(300e6);
+      expect(after.heapUsed + after.arrayBuffers - before.heapUsed - before.arrayBuffers, `seed ${seed}`).toBeLessThan(
+        300e6,
+      );
       if (fault === undefined) served++;
       else {
         if (!RuntimeError.is(fault)) throw new Error(`seed ${seed} gave an untyped error`, { cause: fault });

@@ -8,7 +8,11 @@ const code = (wanted: string) => expect.objectContaining({ name: 'ModelError', c
 const parse = (bytes: Uint8Array) => parseGguf(bytesSource(bytes));
 
 /** Header of version 3 with counts, then raw parts: numbers as `[value, bytes]`. */
-function raw(tensors: number | bigint, keys: number | bigint, ...parts: readonly (readonly [number | bigint, number] | string)[]): Uint8Array {
+function raw(
+  tensors: number | bigint,
+  keys: number | bigint,
+  ...parts: readonly (readonly [number | bigint, number] | string)[]
+): Uint8Array {
   const out: number[] = [...Buffer.from('GGUF')];
   const number = (value: number | bigint, length: number) => {
     let rest = BigInt(value);
@@ -88,7 +92,11 @@ describe('a faulty header', () => {
     ['a list of 2^64 - 1', raw(0, 1, 'k', [9, 4], [0, 4], [HUGE, 8]), 'TOO_LARGE'],
     ['a list longer than the file', raw(0, 1, 'k', [9, 4], [10, 4], [1 << 20, 8]), 'TRUNCATED'],
     ['a list of unknown type', raw(0, 1, 'k', [9, 4], [99, 4], [0, 8]), 'MALFORMED_VALUE'],
-    ['lists in lists in lists in lists', raw(0, 1, 'k', [9, 4], [9, 4], [1, 8], [9, 4], [1, 8], [9, 4], [1, 8], [0, 4], [0, 8]), 'TOO_DEEP'],
+    [
+      'lists in lists in lists in lists',
+      raw(0, 1, 'k', [9, 4], [9, 4], [1, 8], [9, 4], [1, 8], [9, 4], [1, 8], [0, 4], [0, 8]),
+      'TOO_DEEP',
+    ],
     ['a key twice', raw(0, 2, 'k', [0, 4], [1, 1], 'k', [0, 4], [1, 1]), 'DUPLICATE_KEY'],
     ['alignment 0', raw(0, 1, 'general.alignment', [4, 4], [0, 4]), 'MALFORMED_ALIGNMENT'],
     ['alignment 48', raw(0, 1, 'general.alignment', [4, 4], [48, 4]), 'MALFORMED_ALIGNMENT'],
@@ -102,7 +110,15 @@ describe('a faulty header', () => {
 describe('a faulty tensor', () => {
   /** One tensor at offset 0 over `data` bytes of weights. */
   const one = (extents: readonly (number | bigint)[], type: number, offset: number | bigint = 0, data = 64) => {
-    const header = raw(1, 0, 't', [extents.length, 4], ...extents.map((extent) => [extent, 8] as const), [type, 4], [offset, 8]);
+    const header = raw(
+      1,
+      0,
+      't',
+      [extents.length, 4],
+      ...extents.map((extent) => [extent, 8] as const),
+      [type, 4],
+      [offset, 8],
+    );
     const bytes = new Uint8Array(Math.ceil(header.length / 32) * 32 + data);
     bytes.set(header);
     return bytes;
