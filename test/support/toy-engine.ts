@@ -1,0 +1,73 @@
+/**
+ * A small deterministic engine in memory: its answer is a function of the request, one token id a byte.
+ *
+ * A user's last message commands it: `fail CODE` refuses, `wait` answers only when it is cancelled, `bug` throws what no
+ * engine should, `die` ends the process (for the child process only).
+ *
+ * @module
+ */
+
+import { utf8 } from '../../attest/core/bytes.ts';
+import type { Completion, CompletionRequest, Engine, ModelIdentity } from '../../inference/engine.ts';
+import { InferenceError, type InferenceErrorCode } from '../../inference/errors.ts';
+
+const digest = (digit: string) => `0x${digit.repeat(64)}` as const;
+
+export const TOY_IDENTITY: ModelIdentity = {
+  id: 'toy/echo',
+  model: digest('1'),
+  tokenizer: digest('2'),
+  operations: digest('3'),
+  profile: digest('4'),
+  profileName: 'float-same-isa',
+  engine: digest('5'),
+  contextLength: 4096,
+  vocabularySize: 256,
+};
+
+/** What the toy answers. */
+export function toyAnswer(request: CompletionRequest): Completion {
+  const promptIds = [...utf8(JSON.stringify(request.messages))];
+  if (promptIds.length > TOY_IDENTITY.contextLength) {
+    throw new InferenceError('PROMPT_TOO_LONG', `the prompt has ${promptIds.length} tokens`);
+  }
+  const { choices, maxTokens, stop = [] } = request;
+  const choice = choices?.[promptIds.length % choices.length];
+  if (choice !== undefined) return { promptIds, outputIds: [...utf8(choice)], text: choice, finishReason: 'choice' };
+  let text = `echo: ${request.messages.at(-1)?.content ?? ''}`;
+  for (const end of stop) if (text.includes(end)) text = text.slice(0, text.indexOf(end));
+  const outputIds = [...utf8(text)];
+  if (outputIds.length <= maxTokens) return { promptIds, outputIds, text, finishReason: 'stop' };
+  return {
+    promptIds,
+    outputIds: outputIds.slice(0, maxTokens),
+    text: text.slice(0, maxTokens),
+    finishReason: 'length',
+  };
+}
+
+/** Opens the toy. */
+export function openToyEngine(identity: ModelIdentity = TOY_IDENTITY): Engine & { readonly seen: CompletionRequest[] } {
+  const seen: CompletionRequest[] = [];
+  return {
+    identity,
+    seen,
+    async complete(request, signal) {
+      seen.push(request);
+      const [command, argument = ''] = (request.messages.at(-1)?.content ?? '').split(' ');
+      if (command === 'fail') throw new InferenceError(argument as InferenceErrorCode, 'as asked');
+      if (command === 'bug') throw new TypeError('secret of the host');
+      if (command === 'die') process.kill(process.pid, 'SIGKILL');
+      if (command === 'wait' || command === 'hang' || command === 'die') {
+        await new Promise<void>((_, reject) => {
+          const cancel = () => reject(new InferenceError('CANCELLED', 'cancelled'));
+          if (signal?.aborted) cancel();
+          // `hang` is deaf to its signal.
+          else if (command !== 'hang') signal?.addEventListener('abort', cancel, { once: true });
+        });
+      }
+      return toyAnswer(request);
+    },
+    async close() {},
+  };
+}
