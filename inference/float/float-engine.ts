@@ -14,10 +14,10 @@ import { startSequence } from './decoder.ts';
 import type { LlamaConfig } from './llama-config.ts';
 
 /** Most choices of one request. */
-export const MAX_CHOICES = 1024;
+const MAX_CHOICES = 1024;
 
 /** Most stop texts of one request. */
-export const MAX_STOPS = 16;
+const MAX_STOPS = 16;
 
 /** An {@link Engine} over a session of the binary32 graph; owns the session. */
 export class FloatEngine implements Engine {

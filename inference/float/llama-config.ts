@@ -104,7 +104,7 @@ export function readLlamaConfig(gguf: Gguf): LlamaConfig {
 }
 
 /** Every tensor that the decoder reads, with its shape as in the file (fastest extent first). */
-export function tensorShapes(config: LlamaConfig): ReadonlyMap<string, readonly number[]> {
+function tensorShapes(config: LlamaConfig): ReadonlyMap<string, readonly number[]> {
   const { embedding, feedForward, vocabulary } = config;
   const query = config.heads * config.headSize;
   const keyValue = config.kvHeads * config.headSize;
