@@ -43,8 +43,10 @@ export function dependencyFault(root, host = {}) {
     if (there === undefined) {
       if (!entry.optional) return `${path} is missing`;
       if (!stamped && isNative(entry, platform, arch)) return `${path} is missing`;
-    } else if (there.version !== entry.version || there.integrity !== entry.integrity) {
+    } else if (there.version !== entry.version) {
       return `${path} has version ${there.version}, expected ${entry.version}`;
+    } else if (entry.integrity !== undefined && there.integrity !== entry.integrity) {
+      return `${path} has another content than ${entry.version} in the lock`;
     } else if (!isFor(there, platform, arch)) {
       return `${path} is for another platform`;
     } else if (!existsSync(join(root, path, 'package.json'))) {

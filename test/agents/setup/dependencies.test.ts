@@ -96,7 +96,7 @@ describe('dependencyFault', () => {
     writeLock(root, { ...LOCK, 'node_modules/a': entry('1.0.1') });
     expect(dependencyFault(root, HOST)).toBe('node_modules/a has version 1.0.0, expected 1.0.1');
     writeLock(root, { ...LOCK, 'node_modules/a': { ...entry('1.0.0'), integrity: 'sha512-other' } });
-    expect(dependencyFault(root, HOST)).toMatch(/node_modules\/a/);
+    expect(dependencyFault(root, HOST)).toBe('node_modules/a has another content than 1.0.0 in the lock');
   });
 
   it('sees a folder that somebody removed', () => {
