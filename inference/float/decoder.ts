@@ -13,7 +13,7 @@ import type { LlamaConfig } from './llama-config.ts';
  * Longest run of ids given to the graph at once. Longer prompts go in parts of exactly this length, because scores take
  * memory by the square. Part of the profile: another number may round differently.
  */
-export const PREFILL_CHUNK = 512;
+export const PREFILL_CHUNK = 256;
 
 /** One sequence of tokens that grows; a new one starts empty. */
 export type Sequence = {
