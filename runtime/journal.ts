@@ -32,7 +32,10 @@ export type Journal = TraceSink & { close(): Promise<void> };
  * @param create - opens the file; replaced in tests of failing disks
  * @throws {@link JournalError} `JOURNAL_EXISTS`, `JOURNAL_UNWRITABLE`; from `append` also `JOURNAL_FULL`
  */
-export async function openJournal(path: string, create: (path: string) => Promise<JournalFile> = createFile): Promise<Journal> {
+export async function openJournal(
+  path: string,
+  create: (path: string) => Promise<JournalFile> = createFile,
+): Promise<Journal> {
   let file: JournalFile;
   try {
     file = await create(path);

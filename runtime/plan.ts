@@ -4,10 +4,10 @@
  * @module
  */
 
+import { computeRunId, hashRequest } from '../attest/bond/run-id.ts';
 import { fromHex, type Hex, toHex } from '../attest/core/bytes.ts';
 import { sha256, ZERO_DIGEST } from '../attest/core/hash.ts';
 import { canonicalBytes, type Json } from '../attest/encoding/canonical-json.ts';
-import { computeRunId, hashRequest } from '../attest/bond/run-id.ts';
 import { addressOf } from '../attest/sign/secp256k1.ts';
 import type { InferenceIdentity, Limits, RequestFields, RunOpenBody } from '../attest/trace/bodies.ts';
 import type { Deployment } from '../attest/trace/checkpoint.ts';

@@ -4,12 +4,28 @@
  * @module
  */
 
+import { RuntimeError } from '../attest/core/error.ts';
 import type { AnsweredCompletion } from '../attest/sign/receipt.ts';
 import type { InferenceIdentity } from '../attest/trace/bodies.ts';
 import type { InferenceRequest } from '../attest/trace/inference-request.ts';
 import { type Executor, ExecutorFault, type GuestState, type InferenceObstacle } from '../attest/verify/executor.ts';
-import { HostFault } from './sandbox/errors.ts';
-import type { Vm } from './sandbox/vm.ts';
+import { HostFault, type Vm, VmUsageError } from './sandbox/vm.ts';
+
+/** Codes with which a model refuses a request for what the request says, every time. */
+const REFUSALS: ReadonlySet<string> = new Set([
+  'REQUEST_MALFORMED',
+  'MALFORMED_BODY',
+  'PROMPT_EMPTY',
+  'PROMPT_TOO_LONG',
+  'CONTEXT_EXCEEDED',
+  'CHOICE_EMPTY',
+  'CHOICE_DUPLICATE',
+  'CHOICE_TOO_LONG',
+  'TOO_MANY_CHOICES',
+  'STOP_EMPTY',
+  'TEMPLATE_REFUSED',
+  'CONTROL_TOKEN_IN_TEXT',
+]);
 
 /** A model of the verifier's own, with the digests of all that decides its answers. */
 export type Recomputer = {
@@ -34,9 +50,15 @@ export function createExecutor(vm: Vm, recomputer: Recomputer | undefined): Exec
       };
     },
     obstacle: (identity) => obstacleOf(identity, recomputer),
-    async infer(request: InferenceRequest): Promise<AnsweredCompletion> {
+    async infer(request: InferenceRequest): Promise<AnsweredCompletion | { readonly refused: string }> {
       if (recomputer === undefined) throw new TypeError('no model at hand');
-      return recomputer.complete(request);
+      try {
+        return await recomputer.complete(request);
+      } catch (error) {
+        if (!RuntimeError.is(error)) throw error;
+        if (REFUSALS.has(error.code)) return { refused: error.code };
+        throw new ExecutorFault(error.message, { cause: error });
+      }
     },
   };
 }
@@ -54,7 +76,9 @@ async function guarded<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    if (error instanceof HostFault) throw new ExecutorFault(error.message, { cause: error });
+    // A usage error here means that the records ask the sandbox for something that it never takes: not checked, never MATCH.
+    if (error instanceof HostFault || error instanceof VmUsageError)
+      throw new ExecutorFault(error.message, { cause: error });
     throw error;
   }
 }

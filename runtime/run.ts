@@ -34,8 +34,7 @@ import type { PayloadSet, TraceWriter } from '../attest/trace/writer.ts';
 import type { InferenceClient } from '../inference/client.ts';
 import { OutOfBudget, requireBudget } from './budget.ts';
 import { fetchHttp } from './http-fetch.ts';
-import { HostFault } from './sandbox/errors.ts';
-import type { Delivery, HostCall, Vm, VmSession, VmState } from './sandbox/vm.ts';
+import { type Delivery, type HostCall, HostFault, type Vm, type VmSession, type VmState } from './sandbox/vm.ts';
 
 /** What a run takes from outside. */
 export type RunPorts = {
@@ -85,7 +84,11 @@ export async function runAgent(ports: RunPorts, plan: RunPlan): Promise<RunResul
   return new Run(ports, plan).execute();
 }
 
-type Ending = { readonly status: RunCloseBody['status']; readonly output?: Json; readonly error?: { code: string; message: string } };
+type Ending = {
+  readonly status: RunCloseBody['status'];
+  readonly output?: Json;
+  readonly error?: { code: string; message: string };
+};
 
 class Run {
   readonly #ports: RunPorts;
@@ -183,7 +186,8 @@ class Run {
   async #serve(call: HostCall, by: bigint | null, open: RunOpenBody): Promise<Delivery> {
     const parsed = parseCall(call, open);
     const capability = call.method.slice(0, 64);
-    const tool = by === null ? null : ((this.#writer.state.openStarts.get(by)?.body as { tool?: string }).tool ?? null);
+    const caller = by === null ? undefined : this.#writer.state.openStarts.get(by);
+    const tool = (caller?.body as { readonly tool?: string } | undefined)?.tool ?? null;
     const decided = evaluatePolicy(
       this.#plan.policy,
       { tool, capability: parsed.method === 'unknown' ? 'unknown' : parsed.method, target: parsed.target },
@@ -196,7 +200,8 @@ class Run {
       ...decided,
       request: { capability, target: parsed.target },
     });
-    if (decided.decision === 'deny' || parsed.method === 'unknown') return deniedDelivery(call.id, capability, decided.rule);
+    if (decided.decision === 'deny' || parsed.method === 'unknown')
+      return deniedDelivery(call.id, capability, decided.rule);
     switch (parsed.method) {
       case 'inference':
         return this.#infer(call, by, parsed.args, open);
@@ -279,6 +284,7 @@ class Run {
       agent: this.#agentLimit(),
       agentUsed: this.#agentFuel,
     });
+    if (fuel === 0n) throw new OutOfBudget('fuel');
     const payloads = this.#writer.payloads();
     const input = payloads.json(args.input);
     const { index } = await this.#append(
@@ -318,7 +324,12 @@ class Run {
     const shown = this.#writer.payloads();
     const result = state.status === 'done' ? shown.json(state.value) : null;
     const error = failureOf(state, shown);
-    await this.#append('tool.end', { bytes: shown.bytes, error, fuel: state.fuelUsed.toString(), result }, shown, index);
+    await this.#append(
+      'tool.end',
+      { bytes: shown.bytes, error, fuel: state.fuelUsed.toString(), result },
+      shown,
+      index,
+    );
     return state.status === 'done'
       ? { id: call.id, ok: true, value: state.value }
       : { id: call.id, ok: false, error: state.error };
@@ -414,7 +425,9 @@ class Run {
     const payloads = this.#writer.payloads();
     const output = ending.output === undefined ? null : payloads.json(ending.output);
     const failed = ending.status === 'failed' && ending.error !== undefined;
-    const error = failed ? { code: ending.error?.code ?? '', message: payloads.text(ending.error?.message ?? '') } : null;
+    const error = failed
+      ? { code: ending.error?.code ?? '', message: payloads.text(ending.error?.message ?? '') }
+      : null;
     await this.#writer.append(
       'run.close',
       { ...this.#writer.closing, bytes: payloads.bytes, error, output, status: ending.status },
@@ -437,7 +450,12 @@ class Run {
 
   async #append<K extends Kind>(kind: K, body: Bodies[K], payloads?: PayloadSet, of?: bigint) {
     const { state } = this.#writer;
-    const more = body as { bytes?: string; fuel?: string; prompt?: { count: number }; output?: { count?: number } | null };
+    const more = body as {
+      bytes?: string;
+      fuel?: string;
+      prompt?: { count: number };
+      output?: { count?: number } | null;
+    };
     const tokens = kind === 'inference.end' ? BigInt((more.prompt?.count ?? 0) + (more.output?.count ?? 0)) : 0n;
     requireBudget(state.counters, this.#plan.openBody.limits, {
       bytes: BigInt(more.bytes ?? 0),

@@ -20,7 +20,10 @@ export type Environment = {
 };
 
 /** Reads the environment of this process. */
-export function readEnvironment(env: Environment['env'] = process.env, home: string = env['HOME'] ?? homedir()): Environment {
+export function readEnvironment(
+  env: Environment['env'] = process.env,
+  home: string = env['HOME'] ?? homedir(),
+): Environment {
   const own = env['TRACEBOND_HOME'];
   const cache = env['TRACEBOND_CACHE'];
   const xdg = env['XDG_CACHE_HOME'];
@@ -28,7 +31,9 @@ export function readEnvironment(env: Environment['env'] = process.env, home: str
     env,
     home,
     tracebondHome: own ? resolve(own) : join(home, '.tracebond'),
-    cache: cache ? resolve(cache) : join(xdg !== undefined && isAbsolute(xdg) ? xdg : join(home, '.cache'), 'tracebond'),
+    cache: cache
+      ? resolve(cache)
+      : join(xdg !== undefined && isAbsolute(xdg) ? xdg : join(home, '.cache'), 'tracebond'),
   };
 }
 

@@ -7,25 +7,41 @@
 
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { RuntimeError } from '../../attest/core/error.ts';
+import { registerConformance } from './conformance.ts';
+import { registerDemo } from './demo.ts';
+import { registerKeys } from './keys.ts';
+import { registerServe } from './serve.ts';
+import { registerVerify } from './verify.ts';
 
 /**
  * Runs the command line to its end.
  *
  * @param argv - as `process.argv`: Node, script, arguments
- * @returns the exit code
+ * @returns the exit code: that of the verdict for `verify`, 1 for usage and expected errors
  */
 export async function main(argv: readonly string[]): Promise<number> {
   const program = new Command('tracebond')
     .description('A verifiable AI-agent runtime: run agents, verify their traces, dispute false steps.')
     .version(readVersion())
     .exitOverride();
+  let code = 0;
+  registerDemo(program);
+  registerVerify(program, (verdict) => {
+    code = verdict;
+  });
+  registerServe(program);
+  registerConformance(program);
+  registerKeys(program);
   try {
     await program.parseAsync([...argv]);
-    return 0;
+    return code;
   } catch (error) {
     // Commander has already printed its message; help and version are no failure.
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-    throw error;
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 1;
+    if (!RuntimeError.is(error)) throw error;
+    console.error(`tracebond: ${error.code}: ${error.message}`);
+    return 1;
   }
 }
 

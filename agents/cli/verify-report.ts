@@ -10,7 +10,8 @@ const MEANINGS: Readonly<Record<string, string>> = {
   TRUNCATED: 'the file is cut off; it was checked up to its last checkpoint',
   NOT_CLOSED: 'the run has no closed checkpoint',
   PAYLOAD_WITHHELD: 'a payload that a step needs is left out',
-  SIGNER_UNKNOWN: 'nobody told this verifier to trust the operator (--signer, --rpc with --contract, or the trust file)',
+  SIGNER_UNKNOWN:
+    'nobody told this verifier to trust the operator (--signer, --rpc with --contract, or the trust file)',
   STRUCTURE_ONLY: 'only the structure was checked, nothing was executed',
   MODEL_NOT_AT_HAND: 'the model of the run is not on this computer',
   ENGINE_MISMATCH: 'the run used another version of the sandbox or engine',
@@ -28,14 +29,19 @@ export function printReport(file: string, report: VerifyReport): void {
   const { classes, verdict } = report;
   console.log(`${verdict}  ${file}`);
   if (report.code !== undefined) console.log(`  why        ${report.code}${explain(report.code)}`);
-  if (report.step !== undefined) console.log(`  record     ${report.step}${report.field === undefined ? '' : `, ${report.field}`}`);
+  if (report.step !== undefined)
+    console.log(`  record     ${report.step}${report.field === undefined ? '' : `, ${report.field}`}`);
   if (report.message !== undefined) console.log(`  fault      ${report.message}`);
   if (report.claimed !== undefined) console.log(`  claimed    ${report.claimed}`);
   if (report.recomputed !== undefined) console.log(`  recomputed ${report.recomputed}`);
   console.log(`  run        ${report.run ?? 'unknown'}`);
   console.log(`  operator   ${report.signer ?? 'unknown'}`);
-  console.log(`  opened     ${tell(report.opened)}, bonded ${report.bonded ?? 'not asked'}, seed from the ${report.seedFrom ?? '?'}`);
-  console.log(`  records    ${classes.recomputable} recomputable (${report.checked} executed again and equal), ${classes.attested} attested, ${classes.opaque} opaque`);
+  console.log(
+    `  opened     ${tell(report.opened)}, bonded ${report.bonded ?? 'not asked'}, seed from the ${report.seedFrom ?? '?'}`,
+  );
+  console.log(
+    `  records    ${classes.recomputable} recomputable (${report.checked} executed again and equal), ${classes.attested} attested, ${classes.opaque} opaque`,
+  );
   console.log(`  time       ${report.timing.totalMs} ms`);
   console.log(`  ${NOT_PROVED}`);
 }

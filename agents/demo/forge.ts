@@ -132,7 +132,10 @@ export function rebuildTrace(
       return { ...body, receipt: signReceipt(facts, keys.receipts).signature };
     });
     if (record.kind === 'inference.start') {
-      texts.set(index, [...entry.payloads.values()].map((payload) => readTextPayload(payload, 'text')));
+      texts.set(
+        index,
+        [...entry.payloads.values()].map((payload) => readTextPayload(payload, 'text')),
+      );
     }
     const completes = startKindOf(record.kind) !== undefined;
     const head = state.apply(completes ? { record, at: entry.at, of: start } : { record, at: entry.at });
@@ -164,7 +167,11 @@ function adjust(
   index: bigint,
   moved: ReadonlyMap<bigint, bigint>,
   state: RunState,
-  counts: { checkpoints: number; coverage: { attested: number; opaque: number; recomputable: number }; records: number },
+  counts: {
+    checkpoints: number;
+    coverage: { attested: number; opaque: number; recomputable: number };
+    records: number;
+  },
   resign: (body: Bodies['inference.end']) => Bodies['inference.end'],
 ): KindBody {
   const body: { [key: string]: unknown } = { ...entry.record.body };

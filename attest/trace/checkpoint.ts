@@ -6,7 +6,7 @@
  * @module
  */
 
-import { type Hex, fromHex, toHex } from '../core/bytes.ts';
+import { fromHex, type Hex, toHex } from '../core/bytes.ts';
 import type { Digest } from '../core/hash.ts';
 import type { Json } from '../encoding/canonical-json.ts';
 import { hashTypedData } from '../sign/eip712.ts';
@@ -68,7 +68,11 @@ export function hashCheckpoint(checkpoint: Checkpoint, deployment: Deployment): 
 }
 
 /** Signs a checkpoint with the operator's key (32 bytes). */
-export function signCheckpoint(checkpoint: Checkpoint, deployment: Deployment, privateKey: Uint8Array): SignedCheckpoint {
+export function signCheckpoint(
+  checkpoint: Checkpoint,
+  deployment: Deployment,
+  privateKey: Uint8Array,
+): SignedCheckpoint {
   return { ...checkpoint, signature: signDigest(hashCheckpoint(checkpoint, deployment), privateKey) };
 }
 

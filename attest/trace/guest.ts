@@ -7,7 +7,7 @@
  * @module
  */
 
-import { type Hex, concatBytes, toHex, uintBytes, utf8 } from '../core/bytes.ts';
+import { concatBytes, type Hex, toHex, uintBytes, utf8 } from '../core/bytes.ts';
 import { type Digest, sha256 } from '../core/hash.ts';
 import { canonicalBytes, type Json } from '../encoding/canonical-json.ts';
 import type { InferenceStartBody, RunOpenBody } from './bodies.ts';
@@ -43,7 +43,7 @@ export function guestCodeJson(code: GuestCode): Json {
 const anyJson = (value: Json): Json => value;
 
 const guestCode = object({
-  limits: object({ fuel: text(20), memoryMb: integer(1, 1024), outputBytes: integer(1, 16 * 1024 * 1024) }),
+  limits: object({ fuel: text(16), memoryMb: integer(1, 1024), outputBytes: integer(1024, 16 * 1024 * 1024) }),
   manifest: anyJson,
   source: text(16 * 1024 * 1024),
 });
@@ -51,7 +51,9 @@ const guestCode = object({
 /** Reads guest code from its payload. @throws {@link TraceError} `MALFORMED_PAYLOAD` */
 export function parseGuestCode(value: Json, field: string): GuestCode {
   const code = guestCode(value, field, 'MALFORMED_PAYLOAD');
-  if (!/^(?:0|[1-9][0-9]*)$/.test(code.limits.fuel)) throw fieldError('MALFORMED_PAYLOAD', `${field}.limits.fuel`, 'expected a decimal string');
+  if (!/^[1-9][0-9]{0,15}$/.test(code.limits.fuel) || Number(code.limits.fuel) > Number.MAX_SAFE_INTEGER) {
+    throw fieldError('MALFORMED_PAYLOAD', `${field}.limits.fuel`, 'expected a decimal string in [1, 2^53)');
+  }
   return code;
 }
 

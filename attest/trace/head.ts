@@ -6,7 +6,7 @@
  * @module
  */
 
-import { type Hex, concatBytes, fromHex, toHex, uintBytes } from '../core/bytes.ts';
+import { concatBytes, fromHex, type Hex, toHex, uintBytes } from '../core/bytes.ts';
 import { type Digest, taggedHash } from '../core/hash.ts';
 import type { Json } from '../encoding/canonical-json.ts';
 import { fieldError } from './errors.ts';
@@ -110,7 +110,22 @@ export function parseHead(value: Json): Head {
   const fields = exactObject(
     value,
     'head',
-    ['version', 'kind', 'class', 'flags', 'index', 'at', 'of', 'run', 'prev', 'pre', 'post', 'subject', 'body', 'facts'],
+    [
+      'version',
+      'kind',
+      'class',
+      'flags',
+      'index',
+      'at',
+      'of',
+      'run',
+      'prev',
+      'pre',
+      'post',
+      'subject',
+      'body',
+      'facts',
+    ],
     'MALFORMED_HEAD',
   );
   if (fields['version'] !== HEAD_VERSION) throw fieldError('UNSUPPORTED_VERSION', 'head.version', 'expected 1');

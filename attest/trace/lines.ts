@@ -6,7 +6,7 @@
  * @module
  */
 
-import { type Hex, equalBytes } from '../core/bytes.ts';
+import { equalBytes, type Hex } from '../core/bytes.ts';
 import { canonicalBytes, type Json, parseCanonical } from '../encoding/canonical-json.ts';
 import { type KindBody, parseBody } from './bodies.ts';
 import { checkpointToJson, parseCheckpoint, type SignedCheckpoint } from './checkpoint.ts';

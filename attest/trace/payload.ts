@@ -7,7 +7,7 @@
  * @module
  */
 
-import { type Hex, equalBytes, fromHex, toHex, uintBytes, utf8 } from '../core/bytes.ts';
+import { equalBytes, fromHex, type Hex, toHex, uintBytes, utf8 } from '../core/bytes.ts';
 import { type Digest, sha256, taggedHash } from '../core/hash.ts';
 import { fromBase64, toBase64 } from '../encoding/base64.ts';
 import { canonicalBytes, type Json, parseCanonical } from '../encoding/canonical-json.ts';

@@ -79,9 +79,14 @@ export function evaluatePolicy(
 }
 
 /** The grant of `http.fetch` that a rule such as `tools.name.0` points to. */
-export function fetchGrant(policy: PolicyRules, tool: string | null): Extract<Grant, { capability: 'http.fetch' }> | undefined {
+export function fetchGrant(
+  policy: PolicyRules,
+  tool: string | null,
+): Extract<Grant, { capability: 'http.fetch' }> | undefined {
   const grants = tool === null ? policy.agent : (policy.tools.find((entry) => entry.name === tool)?.grants ?? []);
-  return grants.find((entry): entry is Extract<Grant, { capability: 'http.fetch' }> => entry.capability === 'http.fetch');
+  return grants.find(
+    (entry): entry is Extract<Grant, { capability: 'http.fetch' }> => entry.capability === 'http.fetch',
+  );
 }
 
 /** Whether a grant allows `METHOD url`: a listed method, an http(s) URL without credentials, a listed origin. */

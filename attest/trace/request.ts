@@ -6,9 +6,9 @@
  * @module
  */
 
-import { type Hex, fromHex } from '../core/bytes.ts';
-import type { Digest } from '../core/hash.ts';
 import { REQUEST_TYPES } from '../bond/run-id.ts';
+import { fromHex, type Hex } from '../core/bytes.ts';
+import type { Digest } from '../core/hash.ts';
 import { hashTypedData } from '../sign/eip712.ts';
 import { recoverAddress, signDigest } from '../sign/secp256k1.ts';
 import type { RequestFields } from './bodies.ts';

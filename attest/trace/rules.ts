@@ -37,6 +37,9 @@ export type OrderedRecord = {
 /** Records in each class so far. */
 export type Coverage = { recomputable: bigint; attested: bigint; opaque: bigint };
 
+/** Greatest time of an ECMAScript date, milliseconds. */
+const MAX_TIME_MS = 8_640_000_000_000_000n;
+
 const MAX_LIVE_CALLS = 65_536;
 
 /** Checks records one by one in order. Memory is bounded by the number of calls and starts that wait. */
@@ -82,6 +85,7 @@ export class OrderRules {
     if (this.#closed) throw order('head.index', 'a record after run.close (R1)');
     if ((kind === 'run.open') !== (index === 0n)) throw order('head.kind', 'record 0, and only it, is run.open (R1)');
     if (at < this.#at) throw order('head.at', `time runs backwards: ${at} after ${this.#at} (R2)`);
+    if (at > MAX_TIME_MS) throw order('head.at', `${at} is no time that a clock shows (R2)`);
     this.#at = at;
     if (this.#agentNext && kind !== 'agent' && !isBrokenOff(record)) {
       throw order('head.kind', `expected an agent record, got ${kind} (R6)`);
@@ -100,6 +104,7 @@ export class OrderRules {
     this.#agentNext = kind === 'run.open';
     switch (record.kind) {
       case 'run.open':
+        if (record.body.limits.fuel === '0') throw order('body.limits.fuel', 'a run without fuel cannot start');
         if (record.body.kv.from !== null || !/^0x0*$/.test(record.body.kv.root)) {
           throw order('body.kv', 'a run that continues the store of another is not supported by this version');
         }
@@ -154,7 +159,11 @@ export class OrderRules {
     if (limits === undefined) return;
     for (const name of ['bytes', 'fuel', 'steps', 'tokens'] as const) {
       if (state.counters[name] > BigInt(limits[name])) {
-        throw fieldError('LIMIT_EXCEEDED', `state.counters.${name}`, `${state.counters[name]} above ${limits[name]} (R9)`);
+        throw fieldError(
+          'LIMIT_EXCEEDED',
+          `state.counters.${name}`,
+          `${state.counters[name]} above ${limits[name]} (R9)`,
+        );
       }
     }
   }
@@ -184,7 +193,10 @@ export class OrderRules {
   #takePolicy(body: PolicyBody, state: RunState): void {
     if (body.by === null) {
       if (this.#calls.get(body.call) !== body.request.capability) {
-        throw order('body.call', `call ${body.call} was not made as ${body.request.capability} or is already decided (R7)`);
+        throw order(
+          'body.call',
+          `call ${body.call} was not made as ${body.request.capability} or is already decided (R7)`,
+        );
       }
       this.#calls.delete(body.call);
       if (body.decision === 'deny') this.#agentNext = true;
@@ -216,12 +228,17 @@ export class OrderRules {
     }
     for (const name of ['attested', 'opaque', 'recomputable'] as const) {
       const expected = this.#coverage[name] + (name === 'recomputable' ? 1n : 0n);
-      if (body.coverage[name] !== expected.toString()) throw order(`body.coverage.${name}`, `expected ${expected} (R8)`);
+      if (body.coverage[name] !== expected.toString())
+        throw order(`body.coverage.${name}`, `expected ${expected} (R8)`);
     }
-    if ((body.status === 'done') !== (body.output !== null)) throw order('body.output', 'only a run that is done has an output (R8)');
-    if (body.status === 'done' && this.#agent?.output === null) throw order('body.status', 'the agent gave no output (R8)');
-    if (body.status === 'failed' && this.#agent?.error === null) throw order('body.status', 'the agent gave no error (R8)');
-    if ((body.status === 'failed') !== (body.error !== null)) throw order('body.error', 'only a failed run has an error (R8)');
+    if ((body.status === 'done') !== (body.output !== null))
+      throw order('body.output', 'only a run that is done has an output (R8)');
+    if (body.status === 'done' && this.#agent?.output === null)
+      throw order('body.status', 'the agent gave no output (R8)');
+    if (body.status === 'failed' && this.#agent?.error === null)
+      throw order('body.status', 'the agent gave no error (R8)');
+    if ((body.status === 'failed') !== (body.error !== null))
+      throw order('body.error', 'only a failed run has an error (R8)');
     this.#closed = true;
   }
 }

@@ -81,7 +81,10 @@ export function tagged<V extends { readonly [name: string]: Shape<unknown> }>(
   variants: V,
 ): Shape<{ [N in keyof V]: ShapeOf<V[N]> }[keyof V]> {
   return (value, path, code = DEFAULT) => {
-    const name = typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as { readonly [key: string]: Json })[tag] : undefined;
+    const name =
+      typeof value === 'object' && value !== null && !Array.isArray(value)
+        ? (value as { readonly [key: string]: Json })[tag]
+        : undefined;
     if (typeof name !== 'string' || !Object.hasOwn(variants, name)) {
       throw fieldError(code, `${path}.${tag}`, `expected one of ${JSON.stringify(Object.keys(variants))}`);
     }

@@ -7,16 +7,24 @@
  * @module
  */
 
-import { type Hex, fromHex, toHex, uintBytes } from '../core/bytes.ts';
+import { hashRequest } from '../bond/run-id.ts';
+import { fromHex, type Hex, toHex, uintBytes } from '../core/bytes.ts';
 import { type Digest, taggedHash, ZERO_DIGEST } from '../core/hash.ts';
 import { canonicalBytes } from '../encoding/canonical-json.ts';
 import { MerkleAccumulator } from '../merkle/tree.ts';
-import type { Bodies, HostStartBody, InferenceStartBody, KindBody, PolicyBody, RunOpenBody, ToolStartBody } from './bodies.ts';
+import type {
+  Bodies,
+  HostStartBody,
+  InferenceStartBody,
+  KindBody,
+  PolicyBody,
+  RunOpenBody,
+  ToolStartBody,
+} from './bodies.ts';
 import { closeFacts, computeFactsRoot, hostFacts, inferenceFacts, openFacts, policyFacts } from './facts.ts';
 import { type Head, hashHead } from './head.ts';
 import { type Capability, classOf, type Kind } from './kinds.ts';
 import { KvTree } from './kv-tree.ts';
-import { hashRequest } from '../bond/run-id.ts';
 import { computeInferenceSeed, computeRunSeed } from './run-seed.ts';
 
 /** Running totals of a run; see `Limits`. */
@@ -222,8 +230,12 @@ export class RunState {
         if (!capability.startsWith('kv.')) return hostFacts(capability);
         const key = start?.policy?.request.target ?? '';
         const old = this.#kv.get(key);
-        const puts = capability === 'kv.put' && record.body.error === null;
-        return [KvTree.pathOf(key), old, puts ? fromHex((start?.body as HostStartBody).request) : old];
+        const written = capability === 'kv.put' && record.body.error === null ? start : undefined;
+        return [
+          KvTree.pathOf(key),
+          old,
+          written === undefined ? old : fromHex((written.body as HostStartBody).request),
+        ];
       }
       default:
         return [];

@@ -10,7 +10,6 @@
 
 import { type Hex, toHex } from '../core/bytes.ts';
 import { ZERO_DIGEST } from '../core/hash.ts';
-import { commitPayload, computeIdsRoot, idsPayload, jsonPayload, type Payload, textPayload } from './payload.ts';
 import type { Json } from '../encoding/canonical-json.ts';
 import { MerkleAccumulator } from '../merkle/tree.ts';
 import { type Bodies, type KindBody, parseBody, payloadFields } from './bodies.ts';
@@ -18,6 +17,7 @@ import { type Deployment, type SignedCheckpoint, signCheckpoint } from './checkp
 import { type Head, hashHead } from './head.ts';
 import type { Kind } from './kinds.ts';
 import { type BundleLine, encodeLine } from './lines.ts';
+import { commitPayload, computeIdsRoot, idsPayload, jsonPayload, type Payload, textPayload } from './payload.ts';
 import { OrderRules } from './rules.ts';
 import { RunState } from './state.ts';
 
@@ -169,7 +169,8 @@ export class TraceWriter {
   }
 
   #requireSound(): void {
-    if (this.#failed !== undefined) throw new Error('the trace cannot be continued after a failed write', { cause: this.#failed });
+    if (this.#failed !== undefined)
+      throw new Error('the trace cannot be continued after a failed write', { cause: this.#failed });
   }
 
   async #write(lines: readonly BundleLine[]): Promise<void> {

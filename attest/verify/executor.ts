@@ -50,7 +50,8 @@ export type Executor = {
   openGuest(start: GuestStart): Promise<GuestSession>;
   /** Whether this executor has that model, engine and numerics. */
   obstacle(identity: InferenceIdentity): InferenceObstacle | undefined;
-  infer(request: InferenceRequest): Promise<AnsweredCompletion>;
+  /** The answer, or the code with which this request is always refused. */
+  infer(request: InferenceRequest): Promise<AnsweredCompletion | { readonly refused: string }>;
 };
 
 /** The host could not execute a step, for a reason that is none of the trace's: the step is not checked. */

@@ -4,8 +4,8 @@
  * @module
  */
 
-import { type Hex, fromHex, toHex } from '../core/bytes.ts';
 import { computeRunId, hashRequest } from '../bond/run-id.ts';
+import { fromHex, type Hex, toHex } from '../core/bytes.ts';
 import { sha256 } from '../core/hash.ts';
 import type { RunOpenBody } from '../trace/bodies.ts';
 import type { Deployment } from '../trace/checkpoint.ts';

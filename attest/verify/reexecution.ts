@@ -17,10 +17,10 @@ import {
   computeGuestSeed,
   deniedDelivery,
   failedDelivery,
-  grantToolFuel,
   type GuestCall,
   type GuestCode,
   type GuestDelivery,
+  grantToolFuel,
   inferenceParameters,
   inferenceRequestOf,
   type ParsedCall,
@@ -28,8 +28,8 @@ import {
   parseGuestCode,
   randomValue,
 } from '../trace/guest.ts';
-import { evaluatePolicy, type PolicyRules, parsePolicy } from '../trace/policy.ts';
 import { readIdsPayload, readJsonPayload, readTextPayload } from '../trace/payload.ts';
+import { evaluatePolicy, type PolicyRules, parsePolicy } from '../trace/policy.ts';
 import type { Counters, OpenStart, RunState } from '../trace/state.ts';
 import { type Executor, ExecutorFault, type GuestSession, type GuestState } from './executor.ts';
 import type { SoundRecord } from './structure.ts';
@@ -249,7 +249,9 @@ export class Reexecution {
       const payload = payloads.get('body.input');
       const input = payload === undefined ? undefined : readJsonPayload(payload, 'body.input');
       this.#toolNames.set(head.index, record.body.tool);
-      await this.#openTool(record.body.tool, input, head.index, Number(head.at), state);
+      if (!(await this.#openTool(record.body.tool, input, head.index, Number(head.at), state))) {
+        return diverged('state.counters.fuel', 'a start', 'no fuel is left for it');
+      }
       if (parsed?.method === 'tool') {
         differs =
           compare('body.tool', record.body.tool, parsed.args.name) ??
@@ -268,12 +270,20 @@ export class Reexecution {
     return sound.withheld ? cannot('PAYLOAD_WITHHELD') : MATCH;
   }
 
-  async #checkInference(sound: SoundRecord, body: Extract<KindBody, { kind: 'inference.end' }>['body']): Promise<Outcome> {
+  async #checkInference(
+    sound: SoundRecord,
+    body: Extract<KindBody, { kind: 'inference.end' }>['body'],
+  ): Promise<Outcome> {
     const { start, payloads } = sound;
     const outcome = await this.#recomputeInference(sound, body);
     const text = payloads.get('body.text');
-    const value = text === undefined ? undefined : { text: readTextPayload(text, 'body.text'), finishReason: body.finish };
-    await this.#deliver(start, (id) => (value === undefined ? undefined : { id, ok: true, value }), Number(sound.head.at));
+    const value =
+      text === undefined ? undefined : { text: readTextPayload(text, 'body.text'), finishReason: body.finish };
+    await this.#deliver(
+      start,
+      (id) => (value === undefined ? undefined : { id, ok: true, value }),
+      Number(sound.head.at),
+    );
     return outcome;
   }
 
@@ -290,6 +300,7 @@ export class Reexecution {
     if (obstacle !== undefined) return cannot(obstacle);
     const request = inferenceRequestOf(start.body as Parameters<typeof inferenceRequestOf>[0], texts, open);
     const answer = await this.#executor.infer(request);
+    if ('refused' in answer) return diverged('body.output.ids', 'an output', answer.refused);
     const shown = (name: 'prompt' | 'output') => {
       const payload = payloads.get(`body.${name}.ids`);
       return payload === undefined ? [] : readIdsPayload(payload, `body.${name}.ids`);
@@ -326,7 +337,11 @@ export class Reexecution {
       (id): GuestDelivery | undefined => {
         if (result !== undefined) return { id, ok: true, value: readJsonPayload(result, 'body.result') };
         if (body.error === null || message === undefined) return undefined;
-        return { id, ok: false, error: { code: body.error.code, message: readTextPayload(message, 'body.error.message') } };
+        return {
+          id,
+          ok: false,
+          error: { code: body.error.code, message: readTextPayload(message, 'body.error.message') },
+        };
       },
       Number(sound.head.at),
     );
@@ -412,30 +427,33 @@ export class Reexecution {
     return undefined;
   }
 
-  async #openTool(name: string, input: Json | undefined, index: bigint, at: number, state: RunState): Promise<void> {
+  /** Starts a tool; false when the run's fuel does not allow it. */
+  async #openTool(name: string, input: Json | undefined, index: bigint, at: number, state: RunState): Promise<boolean> {
     const guest: Guest = { calls: new Map(), session: undefined, state: undefined, obstacle: undefined };
     this.#tools.set(index, guest);
     const open = this.#open as RunOpenBody;
     const code = this.#code.get(name);
     if (code === undefined || input === undefined) {
       guest.obstacle = 'PAYLOAD_WITHHELD';
-      return;
+      return true;
     }
     if (open.engine !== this.#executor.sandbox) {
       guest.obstacle = 'ENGINE_MISMATCH';
-      return;
+      return true;
     }
+    const fuel = grantToolFuel({
+      tool: BigInt(code.limits.fuel),
+      run: BigInt(open.limits.fuel),
+      used: this.#counters.fuel,
+      agent: this.#agentLimit,
+      agentUsed: this.#agentFuel,
+    });
+    if (fuel === 0n) return false;
     const session = await this.#executor.openGuest({
       source: code.source,
       entry: { tool: name },
       input,
-      fuel: grantToolFuel({
-        tool: BigInt(code.limits.fuel),
-        run: BigInt(open.limits.fuel),
-        used: this.#counters.fuel,
-        agent: this.#agentLimit,
-        agentUsed: this.#agentFuel,
-      }),
+      fuel,
       memoryBytes: code.limits.memoryMb * 2 ** 20,
       outputBytes: code.limits.outputBytes,
       wallMs: WALL_MS,
@@ -444,6 +462,7 @@ export class Reexecution {
     });
     guest.session = session;
     await this.#advance(guest, () => session.start());
+    return true;
   }
 
   #guestOf(by: string | null): Guest | undefined {
@@ -521,7 +540,9 @@ function compareInferenceStart(
     const different =
       compare(`body.request.messages.${i}.role`, claimed.role, message.role) ??
       compare(`body.request.messages.${i}.name`, claimed.name, message.name) ??
-      (texts[i] === undefined ? undefined : compare(`body.request.messages.${i}.content`, texts[i] as string, message.content));
+      (texts[i] === undefined
+        ? undefined
+        : compare(`body.request.messages.${i}.content`, texts[i] as string, message.content));
     if (different !== undefined) return different;
   }
   return compare('body.request', rest as Json, inferenceParameters(args) as Json);

@@ -5,9 +5,9 @@
  * @module
  */
 
-import { type Hex, equalBytes, fromHex, toHex } from '../core/bytes.ts';
-import type { Digest } from '../core/hash.ts';
+import { equalBytes, fromHex, type Hex, toHex } from '../core/bytes.ts';
 import { RuntimeError } from '../core/error.ts';
+import type { Digest } from '../core/hash.ts';
 import { MerkleAccumulator } from '../merkle/tree.ts';
 import { type KindBody, payloadFields } from '../trace/bodies.ts';
 import { type SignedCheckpoint, verifyCheckpoint } from '../trace/checkpoint.ts';
@@ -71,7 +71,6 @@ export class StructureReader {
       this.fault = { step: this.#stepOf(error), error };
     }
   }
-
 
   #stepOf(error: RuntimeError): number {
     const { step } = error.at;

@@ -83,7 +83,11 @@ export type VerifyReport = {
 };
 
 /** Code, field and place of a fault, as a report names them. */
-export function faultOf(error: RuntimeError): { readonly code: string; readonly field?: string; readonly message: string } {
+export function faultOf(error: RuntimeError): {
+  readonly code: string;
+  readonly field?: string;
+  readonly message: string;
+} {
   const { field } = error.at;
   return { code: error.code, message: error.message, ...(typeof field === 'string' ? { field } : {}) };
 }

@@ -1,8 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { toyRun } from '../support/toy-run.ts';
-import { verifyBundle } from '../../attest/verify/verifier.ts';
 import { trustSigner } from '../../attest/verify/trust.ts';
-import { OPERATOR } from '../support/toy-run.ts';
+import { verifyBundle } from '../../attest/verify/verifier.ts';
+import { OPERATOR, toyRun } from '../support/toy-run.ts';
 
 const now = () => performance.now();
 

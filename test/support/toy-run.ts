@@ -1,6 +1,6 @@
 /** A whole run over a toy sandbox and a toy model, recorded in memory: milliseconds instead of a real model. */
 
-import { fromHex, type Hex, toHex, uintBytes, utf8 } from '../../attest/core/bytes.ts';
+import { type Hex, toHex, uintBytes, utf8 } from '../../attest/core/bytes.ts';
 import { sha256 } from '../../attest/core/hash.ts';
 import type { Json } from '../../attest/encoding/canonical-json.ts';
 import { signReceipt } from '../../attest/sign/receipt.ts';
@@ -38,9 +38,10 @@ export const TOY_IDENTITY: InferenceIdentity = {
 /** The toy model answers with the length of the last message, letter by letter. */
 export function toyAnswer(request: InferenceRequest) {
   const last = request.messages.at(-1)?.content ?? '';
-  const text = request.responseFormat.type === 'choice'
-    ? (request.responseFormat.choices[last.length % request.responseFormat.choices.length] as string)
-    : `it has ${last.length} letters`;
+  const text =
+    request.responseFormat.type === 'choice'
+      ? (request.responseFormat.choices[last.length % request.responseFormat.choices.length] as string)
+      : `it has ${last.length} letters`;
   return {
     promptIds: [...utf8(request.messages.map((message) => message.content).join('|'))],
     outputIds: [...utf8(text)],
@@ -61,7 +62,13 @@ const toyClient: Pick<InferenceClient, 'complete'> = {
   },
 };
 
-export const TOY_LIMITS: Limits = { bytes: '1000000', fuel: '1000000', steps: '200', tokens: '100000', wallMs: '60000' };
+export const TOY_LIMITS: Limits = {
+  bytes: '1000000',
+  fuel: '1000000',
+  steps: '200',
+  tokens: '100000',
+  wallMs: '60000',
+};
 
 export const TOY_POLICY: PolicyRules = {
   version: 1,
@@ -74,7 +81,10 @@ export const TOY_POLICY: PolicyRules = {
     { capability: 'kv.put' },
   ],
   tools: [
-    { name: 'count', grants: [{ capability: 'http.fetch', maxBytes: 1000, methods: ['GET'], origins: ['http://books.test'] }] },
+    {
+      name: 'count',
+      grants: [{ capability: 'http.fetch', maxBytes: 1000, methods: ['GET'], origins: ['http://books.test'] }],
+    },
   ],
 };
 
@@ -105,7 +115,9 @@ export const toyAgent: ToyGuest = async (ctx) => {
 export const toyCount: ToyGuest = async (ctx) => {
   const fetchArgs = (url: string): Json => ({ body: null, headers: {}, method: 'GET', url });
   const page = (await ctx.call('http.fetch', fetchArgs((ctx.input as { url: string }).url))) as { body: string };
-  const code = await ctx.call('http.fetch', fetchArgs('http://evil.test/')).catch((error: { code: string }) => error.code);
+  const code = await ctx
+    .call('http.fetch', fetchArgs('http://evil.test/'))
+    .catch((error: { code: string }) => error.code);
   return { code, lines: page.body.split('\n').length } as Json;
 };
 
@@ -122,8 +134,8 @@ export type ToyOptions = {
 
 export type ToyRun = { readonly bytes: Uint8Array; readonly result: RunResult; readonly executor: Executor };
 
-/** Runs the toy agent; every salt and time is fixed, so that one set of options gives one file. */
-export async function toyRun(options: ToyOptions = {}): Promise<ToyRun> {
+/** Everything for one run of the toy agent but its sink; every salt and time is fixed. */
+export function toyPlan(options: ToyOptions = {}) {
   const vm = toyVm(options.guests ?? toyGuests);
   let drawn = 0;
   const random = () => sha256(utf8('toy salt'), uintBytes(drawn++, 8));
@@ -131,7 +143,9 @@ export async function toyRun(options: ToyOptions = {}): Promise<ToyRun> {
   const now = options.now ?? (() => clock++);
   const limits = { memoryMb: 16, outputBytes: 65_536 };
   const agent: GuestCode = { limits: { ...limits, fuel: options.agentFuel ?? '1000' }, manifest: {}, source: 'agent' };
-  const tools = new Map<string, GuestCode>([['count', { limits: { ...limits, fuel: '1000' }, manifest: {}, source: 'count' }]]);
+  const tools = new Map<string, GuestCode>([
+    ['count', { limits: { ...limits, fuel: '1000' }, manifest: {}, source: 'count' }],
+  ]);
   const callerKey = options.callerKey === undefined ? CALLER_KEY : options.callerKey;
   const caller = createRequest({
     agent: hashGuestCode(agent),
@@ -156,17 +170,17 @@ export async function toyRun(options: ToyOptions = {}): Promise<ToyRun> {
     inference: TOY_IDENTITY,
     random,
   });
-  const parts: Uint8Array[] = [];
-  const writer = new TraceWriter(
-    { sink: { append: async (bytes) => void parts.push(bytes) }, now, salt: random },
-    run,
-    OFF_CHAIN,
-    OPERATOR_KEY,
-  );
   const fetch = (async (url: string) => new Response(`${url}\nsecond line`)) as unknown as typeof globalThis.fetch;
-  const result = await runAgent({ vm, inference: toyClient, writer, now, fetch }, plan);
-  return { bytes: Buffer.concat(parts), result, executor: createExecutor(vm, toyRecomputer) };
+  const ports = { writing: { now, salt: random }, running: { vm, inference: toyClient, now, fetch } };
+  return { ports, plan, run, executor: createExecutor(vm, toyRecomputer) };
 }
 
-/** Hex text to bytes, for tests that patch fields. */
-export const bytesOf = (hex: string): Uint8Array => fromHex(hex);
+/** Runs the toy agent; one set of options gives one file. */
+export async function toyRun(options: ToyOptions = {}): Promise<ToyRun> {
+  const { ports, plan, run, executor } = toyPlan(options);
+  const parts: Uint8Array[] = [];
+  const sink = { append: async (bytes: Uint8Array) => void parts.push(bytes) };
+  const writer = new TraceWriter({ ...ports.writing, sink }, run, OFF_CHAIN, OPERATOR_KEY);
+  const result = await runAgent({ ...ports.running, writer }, plan);
+  return { bytes: Buffer.concat(parts), result, executor };
+}

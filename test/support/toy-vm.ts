@@ -3,9 +3,9 @@
  * delivery at a time) and counts one unit of fuel for each activation and call.
  */
 
-import type { Json } from '../../attest/encoding/canonical-json.ts';
 import { toHex } from '../../attest/core/bytes.ts';
 import { sha256 } from '../../attest/core/hash.ts';
+import type { Json } from '../../attest/encoding/canonical-json.ts';
 import type { Delivery, HostCall, Vm, VmOptions, VmSession, VmState } from '../../runtime/sandbox/vm.ts';
 
 export type ToyCtx = { call(method: string, args: Json): Promise<Json>; readonly input: Json };
@@ -65,7 +65,12 @@ function toySession(guest: ToyGuest, options: VmOptions): VmSession {
         },
         (error: Error) => {
           const code = error instanceof ToyError ? error.code : 'TOOL_ERROR';
-          ending = { status: 'failed', error: { code: code as 'TOOL_ERROR', message: error.message }, calls: [], fuelUsed: 0n };
+          ending = {
+            status: 'failed',
+            error: { code: code as 'TOOL_ERROR', message: error.message },
+            calls: [],
+            fuelUsed: 0n,
+          };
         },
       );
       return idle();

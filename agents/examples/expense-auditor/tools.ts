@@ -37,7 +37,13 @@ export const readLedger = defineTool({
     return lines.slice(1).map((line, i): Row => {
       const [id, date, employee, description, cents, ...rest] = line.split(',');
       if (cents === undefined || rest.length > 0 || !/^[0-9]+$/.test(cents)) throw new Error(`bad ledger row ${i + 1}`);
-      return { id: id ?? '', date: date ?? '', employee: employee ?? '', description: description ?? '', cents: Number(cents) };
+      return {
+        id: id ?? '',
+        date: date ?? '',
+        employee: employee ?? '',
+        description: description ?? '',
+        cents: Number(cents),
+      };
     });
   },
 });

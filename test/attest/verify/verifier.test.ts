@@ -33,12 +33,15 @@ const place = (kind: Kind, nth = 0) => {
   if (found === undefined) throw new Error(`no ${kind} ${nth}`);
   return Number(found.index);
 };
-const edit = (index: number, change: (entry: Entry) => Entry) => entries.map((entry, i) => (i === index ? change(entry) : entry));
+const edit = (index: number, change: (entry: Entry) => Entry) =>
+  entries.map((entry, i) => (i === index ? change(entry) : entry));
 const patch = (index: number, path: string, value: Json) =>
   edit(index, (entry) => {
     const body = structuredClone(entry.record.body) as unknown as { [key: string]: Json };
     const steps = path.split('.');
-    const parent = steps.slice(0, -1).reduce<Record<string, Json>>((node, key) => node[key] as Record<string, Json>, body);
+    const parent = steps
+      .slice(0, -1)
+      .reduce<Record<string, Json>>((node, key) => node[key] as Record<string, Json>, body);
     parent[steps.at(-1) as string] = value;
     return { ...entry, record: parseBody(entry.record.kind, body) };
   });
@@ -57,7 +60,9 @@ describe('an honest bundle', () => {
 
   it('matches when it arrives byte by byte', async () => {
     const pieces = Array.from(honest.bytes, (byte) => Uint8Array.of(byte));
-    expect((await verifyBundle({ executor: honest.executor, trust: trustSigner(OPERATOR), now }, pieces)).verdict).toBe('MATCH');
+    expect((await verifyBundle({ executor: honest.executor, trust: trustSigner(OPERATOR), now }, pieces)).verdict).toBe(
+      'MATCH',
+    );
   });
 
   it('is never MATCH without trust, and structure alone is never MATCH', async () => {
@@ -68,9 +73,19 @@ describe('an honest bundle', () => {
   });
 
   it('takes trust from a file of operators, for their own contract only', async () => {
-    const entry = { bond: '7', chainId: '0', contract: OFF_CHAIN.contract, runs: [honest.result.run], signer: OPERATOR };
+    const entry = {
+      bond: '7',
+      chainId: '0',
+      contract: OFF_CHAIN.contract,
+      runs: [honest.result.run],
+      signer: OPERATOR,
+    };
     const file = { operators: [entry], version: 1 } as const;
-    expect(await check(honest.bytes, trustOperators(file))).toMatchObject({ verdict: 'MATCH', opened: true, bonded: '7' });
+    expect(await check(honest.bytes, trustOperators(file))).toMatchObject({
+      verdict: 'MATCH',
+      opened: true,
+      bonded: '7',
+    });
     const elsewhere = { operators: [{ ...entry, chainId: '1' }], version: 1 } as const;
     expect(await check(honest.bytes, trustOperators(elsewhere))).toMatchObject({ code: 'SIGNER_UNKNOWN' });
   });
@@ -111,7 +126,10 @@ describe('a cut file', () => {
   });
 
   it('says NOT_CLOSED when whole lines are missing at the end', async () => {
-    expect(await check(join(lines(honest.bytes).slice(0, -1)))).toMatchObject({ verdict: 'CANNOT_RECOMPUTE', code: 'NOT_CLOSED' });
+    expect(await check(join(lines(honest.bytes).slice(0, -1)))).toMatchObject({
+      verdict: 'CANNOT_RECOMPUTE',
+      code: 'NOT_CLOSED',
+    });
   });
 });
 
@@ -179,20 +197,47 @@ describe('a lie that is consistent everywhere', () => {
   });
 
   it('finds a changed request, input, key value, random bytes, output, fuel and decision', async () => {
-    const kv = entries.findIndex((entry) => entry.payloads.has('body.response') && entry.index > 12n && entry.record.kind === 'host.end');
+    const kv = entries.findIndex(
+      (entry) => entry.payloads.has('body.response') && entry.index > 12n && entry.record.kind === 'host.end',
+    );
     const random = place('host.end', 1);
     const cases: readonly [string, readonly Entry[], number, string][] = [
-      ['message', edit(place('inference.start'), (e) => replacePayload(e, 'body.request.messages.0.content', 'how short?')), place('inference.start'), 'body.request.messages.0.content'],
-      ['max tokens', patch(place('inference.start'), 'request.maxTokens', 17), place('inference.start'), 'body.request'],
-      ['tool input', edit(place('tool.start'), (e) => replacePayload(e, 'body.input', { url: 'http://books.test/other' })), place('tool.start'), 'body.input'],
+      [
+        'message',
+        edit(place('inference.start'), (e) => replacePayload(e, 'body.request.messages.0.content', 'how short?')),
+        place('inference.start'),
+        'body.request.messages.0.content',
+      ],
+      [
+        'max tokens',
+        patch(place('inference.start'), 'request.maxTokens', 17),
+        place('inference.start'),
+        'body.request',
+      ],
+      [
+        'tool input',
+        edit(place('tool.start'), (e) => replacePayload(e, 'body.input', { url: 'http://books.test/other' })),
+        place('tool.start'),
+        'body.input',
+      ],
       ['random bytes', edit(random, (e) => replacePayload(e, 'body.response', '0x00')), random, 'body.response'],
       ['kv value', edit(kv, (e) => replacePayload(e, 'body.response', 'bye')), kv, 'body.response'],
       ['agent fuel', patch(place('agent', 2), 'fuel', '9'), place('agent', 2), 'body.fuel'],
       ['tool fuel', patch(place('tool.end'), 'fuel', '9'), place('tool.end'), 'body.fuel'],
       ['rule', patch(place('policy', 1), 'rule', 'agent.0'), place('policy', 1), 'body.rule'],
       ['finish', patch(place('inference.end'), 'finish', 'length'), place('inference.end'), 'body.finish'],
-      ['output', edit(entries.length - 2, (e) => replacePayload(e, 'body.output', { all: 'fine' })), entries.length - 2, 'body.output'],
-      ['closing output', edit(entries.length - 1, (e) => replacePayload(e, 'body.output', { all: 'fine' })), entries.length - 1, 'body.output'],
+      [
+        'output',
+        edit(entries.length - 2, (e) => replacePayload(e, 'body.output', { all: 'fine' })),
+        entries.length - 2,
+        'body.output',
+      ],
+      [
+        'closing output',
+        edit(entries.length - 1, (e) => replacePayload(e, 'body.output', { all: 'fine' })),
+        entries.length - 1,
+        'body.output',
+      ],
     ];
     for (const [name, lie, step, field] of cases) {
       expect(await check(forge(lie)), name).toMatchObject({ verdict: 'DIVERGED', step, field });
@@ -210,7 +255,9 @@ describe('a lie that is consistent everywhere', () => {
   });
 
   it('refuses a policy record that was turned around', async () => {
-    const denial = entries.findIndex((entry) => entry.record.kind === 'policy' && entry.record.body.decision === 'deny');
+    const denial = entries.findIndex(
+      (entry) => entry.record.kind === 'policy' && entry.record.body.decision === 'deny',
+    );
     const report = await check(forge(patch(denial, 'decision', 'allow')));
     expect(report.verdict).toBe('INVALID');
     expect(report.step).toBe(denial + 1);
@@ -218,7 +265,10 @@ describe('a lie that is consistent everywhere', () => {
 
   it('lets nothing opaque be judged: a changed response from outside is only reported', async () => {
     const at = entries.findIndex(
-      (entry) => entry.record.kind === 'host.end' && JSON.stringify([...entry.payloads.values()][0]?.media).includes('json') && entry.index > 30n,
+      (entry) =>
+        entry.record.kind === 'host.end' &&
+        JSON.stringify([...entry.payloads.values()][0]?.media).includes('json') &&
+        entry.index > 30n,
     );
     expect(at).toBeGreaterThan(0);
     const report = await check(honest.bytes);
@@ -231,7 +281,11 @@ describe('a lie that is consistent everywhere', () => {
 describe('signatures', () => {
   it('refuses a checkpoint of another key', async () => {
     const other = rebuildTrace(entries, run, OFF_CHAIN, { ...keys, operator: CALLER_KEY });
-    expect(await check(other.bytes)).toMatchObject({ verdict: 'INVALID', code: 'SIGNATURE_MISMATCH', field: 'checkpoint.signature' });
+    expect(await check(other.bytes)).toMatchObject({
+      verdict: 'INVALID',
+      code: 'SIGNATURE_MISMATCH',
+      field: 'checkpoint.signature',
+    });
   });
 
   it('refuses a receipt of another key', async () => {
@@ -255,7 +309,11 @@ describe('signatures', () => {
       ['policy.digest', `0x${'33'.repeat(32)}`],
       ['seedFrom', 'operator'],
     ] as const) {
-      expect(await check(forge(patch(0, path, value))), path).toMatchObject({ verdict: 'INVALID', code: 'IDENTITY_MISMATCH', step: 0 });
+      expect(await check(forge(patch(0, path, value))), path).toMatchObject({
+        verdict: 'INVALID',
+        code: 'IDENTITY_MISMATCH',
+        step: 0,
+      });
     }
   });
 });
