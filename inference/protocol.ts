@@ -134,6 +134,19 @@ export type ChatRequest = {
  *   `INVALID_VALUE`
  */
 export function parseChatRequest(body: LosslessJson): ChatRequest {
+  return bindFields(narrow(body));
+}
+
+/** The same value with every integer that a number holds exactly as a number. */
+function narrow(value: LosslessJson): LosslessJson {
+  if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : value;
+  if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) return value.map(narrow);
+  // Not by assignment, which would take `__proto__` for an order.
+  return Object.fromEntries(Object.entries(value).map(([key, field]) => [key, narrow(field)]));
+}
+
+function bindFields(body: LosslessJson): ChatRequest {
   const parsed = chatRequestSchema.safeParse(body);
   if (!parsed.success) throw refuse(parsed.error.issues, body);
   const { max_tokens, max_completion_tokens, tracebond = {}, ...fields } = parsed.data;
