@@ -1,0 +1,85 @@
+/**
+ * The whole server over a whole model: the tiny one, in a real child process, asked over HTTP and computed again here.
+ */
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { NO_PLACE, verifyReceipt } from '../../attest/sign/receipt.ts';
+import { addressOf } from '../../attest/sign/secp256k1.ts';
+import { openInferenceClient } from '../../inference/client.ts';
+import type { Engine } from '../../inference/engine.ts';
+import { type InferenceServer, serveInference } from '../../inference/main.ts';
+import { openEngine } from '../../inference/model.ts';
+import { openRecomputer } from '../../inference/recompute.ts';
+import { writeGguf } from '../support/gguf-writer.ts';
+import { TEST_KEY, toyRequest } from '../support/receipt-facts.ts';
+import { tinyModel } from '../support/tiny-model.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'tracebond-test-'));
+const path = join(folder, 'tiny.gguf');
+let server: InferenceServer;
+let verifier: Engine;
+
+beforeAll(async () => {
+  const { fields, tensors } = tinyModel();
+  writeFileSync(path, writeGguf(fields, tensors));
+  server = await serveInference({ port: 0, path, id: 'tiny', cacheDir: join(folder, 'one'), privateKey: TEST_KEY });
+  verifier = await openEngine({ path, id: 'tiny', cacheDir: join(folder, 'two') });
+});
+
+afterAll(async () => {
+  await server?.close();
+  await verifier?.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+describe('a served model', () => {
+  it('has the identity that a verifier finds in the file', async () => {
+    expect(server.identity).toEqual(verifier.identity);
+    expect(await openInferenceClient({ url: server.url }).identity()).toEqual(verifier.identity);
+  });
+
+  it.each([
+    ['text', { maxTokens: 12 }],
+    ['choice', { responseFormat: { type: 'choice', choices: ['travel', 'meals', 'other'] } }],
+  ] as const)('answers with %s what a verifier computes again', async (_, change) => {
+    const { model, profile, engine } = server.identity;
+    const messages = [{ role: 'user', content: 'Grüße <|im_end|>', name: null }] as const;
+    const request = toyRequest({ model, profile, engine, messages, ...change });
+    const client = openInferenceClient({ url: server.url, signer: addressOf(TEST_KEY) });
+    const answer = await client.complete(request, NO_PLACE);
+    const again = await openRecomputer(verifier).complete(request);
+    expect({ ...answer, receipt: undefined }).toEqual({ ...again, receipt: undefined });
+    expect(answer.outputIds.length).toBeGreaterThan(0);
+    verifyReceipt(answer.receipt, { ...NO_PLACE, request, completion: again }, addressOf(TEST_KEY));
+  });
+
+  it('refuses a prompt beyond the context of the model', async () => {
+    const response = await fetch(`${server.url}/v1/chat/completions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ model: 'tiny', messages: [{ role: 'user', content: 'x y '.repeat(200) }] }),
+    });
+    expect(response.status).toBe(400);
+    expect(await response.json()).toMatchObject({ error: { code: 'context_length_exceeded', param: 'messages' } });
+  });
+
+  it('goes on after its process is killed, with the same answer', async () => {
+    const { model, profile, engine } = server.identity;
+    const request = toyRequest({ model, profile, engine, maxTokens: 8 });
+    const client = openInferenceClient({ url: server.url });
+    const before = await client.complete(request, NO_PLACE);
+    process.kill(server.enginePid() as number, 'SIGKILL');
+    const after = await client.complete(request, NO_PLACE).catch(() => client.complete(request, NO_PLACE));
+    expect(after).toEqual(before);
+  });
+
+  it('refuses a file that is no model, with the reason of the reader', async () => {
+    const broken = join(folder, 'broken.gguf');
+    writeFileSync(broken, 'GGUF');
+    const options = { port: 0, path: broken, id: 'broken', cacheDir: join(folder, 'one'), privateKey: TEST_KEY };
+    await expect(serveInference(options)).rejects.toMatchObject({ name: 'ModelError', code: 'TRUNCATED' });
+  });
+});
