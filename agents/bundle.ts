@@ -15,6 +15,7 @@ import { type Bundle, bundleDigest } from '../runtime/sandbox/bundle.ts';
 import { openQuickJsVm } from '../runtime/sandbox/quickjs-vm.ts';
 import type { Vm, VmOptions } from '../runtime/sandbox/vm.ts';
 import type { AgentManifest, ToolManifest } from './sdk/manifest.ts';
+import { zodNamespacePlugin } from './zod-namespace.ts';
 
 export type BundleErrorCode = 'BUILD_FAILED' | 'MANIFEST_FAILED' | 'MANIFEST_INVALID';
 
@@ -97,6 +98,7 @@ ${statement}`,
       legalComments: 'none',
       charset: 'utf8',
       sourcemap: false,
+      plugins: [zodNamespacePlugin()],
       treeShaking: true,
       logLevel: 'silent',
       // The developer's compiler settings must not change the script.

@@ -7,7 +7,7 @@
 import type { Json } from '../attest/encoding/canonical-json.ts';
 import type { GuestCode } from '../attest/trace/guest.ts';
 import type { BundledAgent } from './bundle.ts';
-import type { DeclaredCapabilities } from './guest-policy.ts';
+import type { ToolManifest } from './sdk/index.ts';
 
 /** Bytes that guest code may answer with at most. */
 const OUTPUT_BYTES = 1024 * 1024;
@@ -17,7 +17,7 @@ export type AgentCode = {
   readonly agent: GuestCode;
   readonly tools: ReadonlyMap<string, GuestCode>;
   /** What each tool declares that it needs. */
-  readonly capabilities: ReadonlyMap<string, DeclaredCapabilities>;
+  readonly capabilities: ReadonlyMap<string, ToolManifest['capabilities']>;
 };
 
 /** Takes the parts of a bundle. */
@@ -27,9 +27,7 @@ export function toAgentCode(bundle: BundledAgent): AgentCode {
     tools: new Map(
       bundle.tools.map((tool) => [tool.name, toGuestCode(tool.source, tool.manifest as Json, tool.manifest.limits)]),
     ),
-    capabilities: new Map(
-      bundle.tools.map((tool) => [tool.name, (tool.manifest.capabilities ?? {}) as DeclaredCapabilities]),
-    ),
+    capabilities: new Map(bundle.tools.map((tool) => [tool.name, tool.manifest.capabilities])),
   };
 }
 

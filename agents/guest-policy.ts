@@ -5,12 +5,7 @@
  */
 
 import type { Grant, PolicyRules } from '../attest/trace/policy.ts';
-
-/** What the manifest of a tool says of its needs. */
-export type DeclaredCapabilities = {
-  readonly fetch?: readonly string[];
-  readonly kv?: unknown;
-};
+import type { ToolManifest } from './sdk/index.ts';
 
 /** What the operator allows. */
 export type OperatorGrants = {
@@ -23,32 +18,38 @@ export type OperatorGrants = {
 const ALWAYS = ['clock.now', 'random.bytes', 'kv.get', 'kv.put'] as const;
 
 /**
- * Makes a policy. The agent may infer, use its tools, its store, clock and random bytes; a tool may fetch from those
- * origins that it declares and the operator grants.
- *
- * @param tools - declared capabilities by tool name
+ * Makes a policy. The agent may infer, use its tools, its store, clock and random bytes. A tool may do what it declares,
+ * and fetch from those origins only that the operator grants too.
  */
-export function createPolicy(tools: ReadonlyMap<string, DeclaredCapabilities>, grants: OperatorGrants): PolicyRules {
+export function createPolicy(
+  tools: ReadonlyMap<string, ToolManifest['capabilities']>,
+  grants: OperatorGrants,
+): PolicyRules {
   const names = [...tools.keys()].sort();
   return {
     version: 1,
-    agent: [
-      { capability: 'inference' },
-      { capability: 'tool', names },
-      ...ALWAYS.map((capability): Grant => ({ capability })),
-    ],
+    agent: [{ capability: 'inference' }, { capability: 'tool', names }, ...plainGrants(ALWAYS)],
     tools: names.map((name) => {
-      const declared = tools.get(name)?.fetch ?? [];
-      const origins = grants.origins.filter((origin) => declared.some((pattern) => coversOrigin(pattern, origin)));
-      const fetch: Grant = { capability: 'http.fetch', maxBytes: grants.maxBytes, methods: ['GET'], origins };
-      const own = ALWAYS.map((capability): Grant => ({ capability }));
-      return { name, grants: origins.length === 0 ? own : [fetch, ...own] };
+      const { fetch = [], kv, clock, random } = tools.get(name) ?? {};
+      const origins = grants.origins.filter((origin) => fetch.some((pattern) => coversOrigin(pattern, origin)));
+      const fetches: Grant = { capability: 'http.fetch', maxBytes: grants.maxBytes, methods: ['GET'], origins };
+      const declared = plainGrants([
+        ...(kv === true ? (['kv.get', 'kv.put'] as const) : []),
+        ...(clock === true ? (['clock.now'] as const) : []),
+        ...(random === true ? (['random.bytes'] as const) : []),
+      ]);
+      return { name, grants: origins.length === 0 ? declared : [fetches, ...declared] };
     }),
   };
 }
 
+function plainGrants(capabilities: readonly (typeof ALWAYS)[number][]): readonly Grant[] {
+  return capabilities.map((capability) => ({ capability }));
+}
+
 /**
- * Whether a declared pattern covers an origin: `https://host`, `https://host/*`, or with `*` as the port.
+ * Whether a declared pattern covers a whole origin: `https://host`, `https://host/*`, or with `*` as the port. A pattern
+ * with a path covers none: this version grants origins, not paths.
  */
 export function coversOrigin(pattern: string, origin: string): boolean {
   const found = /^(https?):\/\/([^/:*]+)(?::([0-9]+|\*))?(?:\/\*?)?$/.exec(pattern);
