@@ -9,10 +9,8 @@ import { childEntry } from '../../attest/core/entry.ts';
 import { HostFault } from './vm.ts';
 import type { WorkerAnswer, WorkerCommand } from './worker.ts';
 
-/** Stack of a worker; the depth budget of the meter must be met first. */
-const STACK_MIB = 16;
-/** JavaScript heap of a worker; guests live in linear memory, outside of it. */
-const HEAP_MIB = 512;
+/** What a worker gets: a stack that the depth budget of the meter stays far below, and a heap; guests live outside of it. */
+const DEFAULT_LIMITS: openWorkerPool.Limits = { stackMib: 16, heapMib: 512 };
 /** Idle workers kept. */
 const MOST_IDLE = 2;
 
@@ -40,12 +38,12 @@ export type WorkerPool = {
 type Waiter = { readonly resolve: (answer: WorkerAnswer) => void; readonly reject: (error: HostFault) => void };
 
 /** Opens a pool; no worker is started yet. */
-export function openWorkerPool(): WorkerPool {
+export function openWorkerPool(limits: openWorkerPool.Limits = DEFAULT_LIMITS): WorkerPool {
   const idle: Member[] = [];
   const all = new Set<Member>();
   return {
     async acquire() {
-      const member = idle.pop() ?? (await startMember(all));
+      const member = idle.pop() ?? (await startMember(all, limits));
       member.worker.ref();
       return {
         ask: (command, timeoutMs) => member.ask(command, timeoutMs),
@@ -66,8 +64,12 @@ export function openWorkerPool(): WorkerPool {
   };
 }
 
-async function startMember(all: Set<Member>): Promise<Member> {
-  const member = new Member(() => all.delete(member));
+export declare namespace openWorkerPool {
+  type Limits = { readonly stackMib: number; readonly heapMib: number };
+}
+
+async function startMember(all: Set<Member>, limits: openWorkerPool.Limits): Promise<Member> {
+  const member = new Member(limits, () => all.delete(member));
   all.add(member);
   await member.ready;
   return member;
@@ -81,14 +83,14 @@ class Member {
   #waiter: Waiter | undefined;
   #fault = new HostFault('WORKER_LOST', 'sandbox worker ended');
 
-  constructor(onEnd: () => void) {
+  constructor(limits: openWorkerPool.Limits, onEnd: () => void) {
     const { url, execArgv } = childEntry(import.meta.url, './worker.ts');
     this.worker = new Worker(url, {
       execArgv,
       // No variable of the host is needed inside.
       env: {},
       stdin: false,
-      resourceLimits: { stackSizeMb: STACK_MIB, maxOldGenerationSizeMb: HEAP_MIB },
+      resourceLimits: { stackSizeMb: limits.stackMib, maxOldGenerationSizeMb: limits.heapMib },
     });
     this.ready = this.#next();
     this.worker.on('message', (answer: WorkerAnswer) => {
@@ -111,6 +113,7 @@ class Member {
   async ask(command: WorkerCommand, timeoutMs: number): Promise<WorkerAnswer> {
     if (!this.alive) throw this.#fault;
     const timer = setTimeout(() => {
+      this.alive = false;
       this.#fault = new HostFault('WALL_TIME', `guest ran longer than ${Math.round(timeoutMs)} ms`);
       // The exit that follows rejects the answer.
       void this.worker.terminate();
@@ -118,7 +121,10 @@ class Member {
     try {
       const answer = this.#next();
       this.worker.postMessage(command);
-      return await answer;
+      const answered = await answer;
+      // The answer came, but the clock had struck before it.
+      if (!this.alive) throw this.#fault;
+      return answered;
     } finally {
       clearTimeout(timer);
     }
