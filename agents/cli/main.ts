@@ -26,6 +26,11 @@ export async function main(argv: readonly string[]): Promise<number> {
     .version(readVersion())
     .exitOverride();
   let code = 0;
+  // A reader that has seen enough (`| head`) is no failure.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    process.exit(code);
+  });
   registerDemo(program);
   registerVerify(program, (verdict) => {
     code = verdict;

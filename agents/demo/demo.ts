@@ -92,7 +92,7 @@ export async function playDemo({ environment, say }: DemoOptions): Promise<DemoR
     await recordTrust(environment, parties, toHex(audited.result.checkpoint.run));
     await server.close();
 
-    say('3. a verifier, who trusts nobody, executes it again');
+    say('3. a verifier, who trusts only what was read on the chain, executes it again');
     opened = await openExecutor(environment, model.id, say);
     const verify = await verifierOf(environment, opened);
     const bytes = await readFile(audited.path);

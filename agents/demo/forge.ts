@@ -7,7 +7,7 @@
  * @module
  */
 
-import { fromHex, type Hex, toHex } from '../../attest/core/bytes.ts';
+import { type Hex, toHex } from '../../attest/core/bytes.ts';
 import type { Json } from '../../attest/encoding/canonical-json.ts';
 import { MerkleTree } from '../../attest/merkle/tree.ts';
 import { signReceipt } from '../../attest/sign/receipt.ts';
@@ -188,9 +188,4 @@ function adjust(
     };
   }
   return parseBody(entry.record.kind, body as Json);
-}
-
-/** Digest text of a run to bytes. */
-export function runBytes(run: Hex): Uint8Array {
-  return fromHex(run, 32);
 }

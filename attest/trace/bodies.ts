@@ -188,9 +188,6 @@ const toolEnd = object({
   result: nullable(commitment),
 });
 
-/** Body of `tool.end`: a result or the guest's error, never both. */
-export type ToolEndBody = ShapeOf<typeof toolEnd>;
-
 const hostStart = object({
   by: nullable(decimal64),
   bytes: decimal64,
@@ -211,9 +208,6 @@ const hostEnd = object({
   evidence: oneOf('none'),
   response: nullable(commitment),
 });
-
-/** Body of `host.end`: a response or an error code of a closed list. */
-export type HostEndBody = ShapeOf<typeof hostEnd>;
 
 const lost = object({ reason: oneOf('CRASH', 'CANCELLED', 'DEADLINE', 'HOST_FAULT') });
 

@@ -199,7 +199,8 @@ export function grantToolFuel(fuel: {
 }): bigint {
   const left = fuel.run - fuel.used - (fuel.agent - fuel.agentUsed);
   if (left <= 0n) return 0n;
-  return left < fuel.tool ? left : fuel.tool;
+  if (left > fuel.tool) return fuel.tool;
+  return left;
 }
 
 /** What a denied call delivers. */

@@ -24,9 +24,6 @@ export const MAX_PAYLOAD_BYTES = 16 * 1024 * 1024;
 /** Wire codes of the payload modes. This release writes and reads `public` bytes; the others may only be withheld. */
 export const PAYLOAD_MODES = { public: 1, sealed: 2, private: 3 } as const;
 
-/** Who may ask for a payload. */
-export type PayloadMode = keyof typeof PAYLOAD_MODES;
-
 /** Media types that records use. */
 export const MEDIA = {
   text: 'text/plain; charset=utf-8',

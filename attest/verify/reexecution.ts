@@ -10,7 +10,6 @@
  * @module
  */
 
-import { fromHex, toHex } from '../core/bytes.ts';
 import { canonicalJson, type Json } from '../encoding/canonical-json.ts';
 import type { AgentBody, KindBody, PolicyBody, RunOpenBody } from '../trace/bodies.ts';
 import {
@@ -556,8 +555,25 @@ function compareIds(field: string, claimed: readonly number[], recomputed: reado
 }
 
 function compare(field: string, claimed: Json, recomputed: Json): Outcome | undefined {
-  const [a, b] = [canonicalJson(claimed), canonicalJson(recomputed)];
-  return a === b ? undefined : diverged(field, claimed, recomputed);
+  if (canonicalJson(claimed) === canonicalJson(recomputed)) return undefined;
+  const found = firstDifference(field, claimed, recomputed);
+  return diverged(found.field, found.claimed, found.recomputed);
+}
+
+/** The deepest place at which two different values differ first: keys in order of the claimed value, then new ones. */
+function firstDifference(field: string, claimed: Json, recomputed: Json) {
+  let at = { field, claimed, recomputed };
+  for (;;) {
+    const [a, b] = [at.claimed, at.recomputed];
+    if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return at;
+    if (Array.isArray(a) !== Array.isArray(b)) return at;
+    const [left, right] = [new Map(Object.entries(a)), new Map(Object.entries(b))];
+    const key = [...left.keys(), ...right.keys()].find(
+      (name) => canonicalJson(left.get(name) ?? null) !== canonicalJson(right.get(name) ?? null),
+    );
+    if (key === undefined) return at;
+    at = { field: `${at.field}.${key}`, claimed: left.get(key) ?? null, recomputed: right.get(key) ?? null };
+  }
 }
 
 function diverged(field: string, claimed: Json, recomputed: Json): Outcome {
