@@ -55,7 +55,7 @@ export const toyRecomputer: Recomputer = {
   complete: async (request) => toyAnswer(request),
 };
 
-const toyClient: Pick<InferenceClient, 'complete'> = {
+export const toyClient: Pick<InferenceClient, 'complete'> = {
   complete: async (request, place) => {
     const completion = toyAnswer(request);
     return { ...completion, receipt: signReceipt({ ...place, request, completion }, SIGNER_KEY) };
