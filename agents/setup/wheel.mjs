@@ -122,16 +122,22 @@ async function unpack(wheel, manifest, target) {
 /** Runs a command to its end; `code` is undefined when it does not exist. Keeps the end of its output. */
 function runQuietly(command, args, env) {
   return new Promise((resolve) => {
-    const child = spawn(command, args, { env, stdio: ['ignore', 'pipe', 'pipe'], timeout: PIP_LIMIT_MS });
+    const child = spawn(command, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    // Not spawn's own time limit: its timer outlives a command that does not exist, and with it the whole set-up.
+    const timer = setTimeout(() => child.kill(), PIP_LIMIT_MS);
+    const end = (outcome) => {
+      clearTimeout(timer);
+      resolve(outcome);
+    };
     let output = '';
     const collect = (chunk) => {
       output = (output + chunk).slice(-8_000);
     };
     child.stdout.on('data', collect);
     child.stderr.on('data', collect);
-    child.on('error', (error) => resolve({ code: error.code === 'ENOENT' ? undefined : 1, output: error.message }));
+    child.on('error', (error) => end({ code: error.code === 'ENOENT' ? undefined : 1, output: error.message }));
     child.on('close', (code, signal) =>
-      resolve({ code: code ?? 1, output: signal ? `${output}\nended by ${signal}` : output }),
+      end({ code: code ?? 1, output: signal ? `${output}\nended by ${signal}` : output }),
     );
   });
 }

@@ -251,6 +251,17 @@ it('asks the hub for the pinned revision', () => {
   expect(hubUrl(manifest, { HF_ENDPOINT: 'https://mirror.example/hf//' })).toBe(`https://mirror.example/hf/${path}`);
 });
 
+it('the command ends at once when no source is there, without Python too', () => {
+  const bootstrap = join(import.meta.dirname, '../../../agents/setup/bootstrap.mjs');
+  const home = temporaryFolder();
+  const env = { PATH: home, HOME: home, HF_ENDPOINT: DEAD_HUB };
+  const options = { env, encoding: 'utf8', timeout: 10_000 } as const;
+  const { status, stdout, stderr } = spawnSync(process.execPath, [bootstrap, '--model'], options);
+  expect(stderr).toMatch(/Set-up failed \(NO_SOURCE\)/);
+  expect(stdout).toBe('');
+  expect(status).toBe(1);
+});
+
 it('the command says one thing on standard error, nothing on standard output, and exits with 1', () => {
   const bootstrap = join(import.meta.dirname, '../../../agents/setup/bootstrap.mjs');
   const env = { PATH: process.env['PATH'], HOME: temporaryFolder(), TRACEBOND_MODEL: '/nowhere/model.gguf' };
