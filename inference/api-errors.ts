@@ -6,8 +6,8 @@
 
 import { RuntimeError } from '../attest/core/error.ts';
 import { EncodingError } from '../attest/encoding/errors.ts';
-import { InferenceError } from './errors.ts';
-import { ServerError } from './server-errors.ts';
+import { InferenceError, type InferenceErrorCode } from './errors.ts';
+import { ServerError, type ServerErrorCode } from './server-errors.ts';
 
 export type ApiErrorCode =
   | 'INVALID_JSON'
@@ -46,8 +46,14 @@ export type ErrorReply = { readonly status: number; readonly body: ErrorBody; re
 
 type Row = readonly [status: number, type: ErrorBody['error']['type'], code: string, param?: string];
 
+/** Every fault of a request; one that is missing below does not compile. */
+type Fault =
+  | `ApiError.${ApiErrorCode}`
+  | `InferenceError.${InferenceErrorCode}`
+  | `ServerError.${Exclude<ServerErrorCode, 'PORT_IN_USE' | 'LISTEN_FAILED'>}`;
+
 /** Status, type and wire code of every fault of a request, by class and code. */
-const TABLE: { readonly [fault: string]: Row } = {
+const TABLE: { readonly [F in Fault]: Row } = {
   'ApiError.INVALID_JSON': [400, 'invalid_request_error', 'invalid_json'],
   'ApiError.BODY_TOO_LARGE': [413, 'invalid_request_error', 'body_too_large'],
   'ApiError.UNSUPPORTED_MEDIA_TYPE': [415, 'invalid_request_error', 'unsupported_media_type'],
@@ -71,6 +77,7 @@ const TABLE: { readonly [fault: string]: Row } = {
   'InferenceError.CHOICE_DUPLICATE': [400, 'invalid_request_error', 'invalid_value', 'response_format.choices'],
   'InferenceError.CHOICE_TOO_LONG': [400, 'invalid_request_error', 'invalid_value', 'response_format.choices'],
   'InferenceError.TOO_MANY_CHOICES': [400, 'invalid_request_error', 'invalid_value', 'response_format.choices'],
+  'InferenceError.CHOICE_UNWRITABLE': [400, 'invalid_request_error', 'invalid_value', 'response_format.choices'],
   'InferenceError.STOP_EMPTY': [400, 'invalid_request_error', 'invalid_value', 'stop'],
   'InferenceError.TEMPLATE_REFUSED': [400, 'invalid_request_error', 'template_refused', 'messages'],
   'InferenceError.CONTROL_TOKEN_IN_TEXT': [400, 'invalid_request_error', 'control_token_in_text', 'messages'],
@@ -110,7 +117,8 @@ const FRAMEWORK: { readonly [code: string]: readonly [ApiErrorCode, string] } = 
  */
 export function toErrorReply(error: unknown): ErrorReply {
   const known = toKnown(error);
-  const row = known === undefined ? undefined : TABLE[`${known.name}.${known.code}`];
+  const row =
+    known === undefined ? undefined : (TABLE as { readonly [fault: string]: Row })[`${known.name}.${known.code}`];
   if (known === undefined || row === undefined) {
     return reply(500, { message: 'internal error', type: 'server_error', param: null, code: 'internal_error' });
   }
