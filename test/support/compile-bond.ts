@@ -56,23 +56,40 @@ export type CompiledBond = { readonly text: string; readonly deployedBytes: Read
  * @throws Error with the compiler's words if anything, a warning included, is wrong with our own sources
  */
 export function compileBond(): CompiledBond {
-  const require = createRequire(import.meta.url);
-  const solc = require('solc') as Solc;
   const names = readdirSync(CONTRACTS)
     .filter((name) => name.endsWith('.sol'))
     .sort();
-  const sources = Object.fromEntries(
-    names.map((name) => [name, { content: readFileSync(new URL(name, CONTRACTS), 'utf8') }]),
-  );
+  const sources = names.map((name) => [name, readFileSync(new URL(name, CONTRACTS), 'utf8')] as const);
+  const { compiler, output } = compile(Object.fromEntries(sources));
+  const contracts: Record<string, { abi: unknown[]; bytecode: string }> = {};
+  const deployedBytes: Record<string, number> = {};
+  for (const name of PRODUCTS) {
+    const compiled = output(name);
+    contracts[name] = { abi: compiled.abi, bytecode: `0x${compiled.evm.bytecode.object}` };
+    deployedBytes[name] = compiled.evm.deployedBytecode.object.length / 2;
+  }
+  const artifact = { compiler, settings: SETTINGS, contracts };
+  return { text: `${JSON.stringify(artifact, null, 1)}\n`, deployedBytes };
+}
+
+/** Compiles one contract of a test, `contract NAME` in `source`. */
+export function compileContract(name: string, source: string): { abi: unknown[]; bytecode: string } {
+  const compiled = compile({ [`${name}.sol`]: source }).output(name);
+  return { abi: compiled.abi, bytecode: `0x${compiled.evm.bytecode.object}` };
+}
+
+function compile(sources: Readonly<Record<string, string>>) {
+  const require = createRequire(import.meta.url);
+  const solc = require('solc') as Solc;
   const input = {
     language: 'Solidity',
-    sources,
+    sources: Object.fromEntries(Object.entries(sources).map(([name, content]) => [name, { content }])),
     settings: {
       ...SETTINGS,
       outputSelection: { '*': { '*': ['abi', 'evm.bytecode.object', 'evm.deployedBytecode.object'] } },
     },
   };
-  const output = JSON.parse(
+  const answer = JSON.parse(
     solc.compile(JSON.stringify(input), {
       import: (path) => {
         if (!path.startsWith('@openzeppelin/')) return { error: `no such source: ${path}` };
@@ -80,18 +97,14 @@ export function compileBond(): CompiledBond {
       },
     }),
   ) as Output;
-  const faults = (output.errors ?? []).filter((error) => !error.sourceLocation?.file.startsWith('@'));
+  const faults = (answer.errors ?? []).filter((error) => !error.sourceLocation?.file.startsWith('@'));
   if (faults.length > 0) throw new Error(faults.map((error) => error.formattedMessage).join('\n'));
-  const contracts: Record<string, { abi: unknown[]; bytecode: string }> = {};
-  const deployedBytes: Record<string, number> = {};
-  for (const name of PRODUCTS) {
-    const compiled = output.contracts?.[`${name}.sol`]?.[name];
+  const output = (name: string): Compiled => {
+    const compiled = answer.contracts?.[`${name}.sol`]?.[name];
     if (compiled === undefined) throw new Error(`the compiler gave no ${name}`);
-    contracts[name] = { abi: compiled.abi, bytecode: `0x${compiled.evm.bytecode.object}` };
-    deployedBytes[name] = compiled.evm.deployedBytecode.object.length / 2;
-  }
-  const artifact = { compiler: solc.version(), settings: SETTINGS, contracts };
-  return { text: `${JSON.stringify(artifact, null, 1)}\n`, deployedBytes };
+    return compiled;
+  };
+  return { compiler: solc.version(), output };
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
