@@ -104,17 +104,21 @@ export class QuickJsInstance {
 
   /**
    * @param module - the metered module
-   * @param memoryBytes - what the guest may hold; linear memory is reserved whole, so that it never grows
+   * @param memoryBytes - heap of the guest; linear memory is reserved whole, so that it never grows
    * @throws RangeError if the host has no such memory
    */
   constructor(module: WasmModule, memoryBytes: number, timeMs: number) {
     this.timeMs = timeMs;
-    const pages = Math.max(LEAST_PAGES, Math.ceil((HEAP_BASE + memoryBytes * 1.25 + (1 << 20)) / PAGE_BYTES));
+    const pages = Math.max(LEAST_PAGES, Math.ceil((HEAP_BASE + memoryBytes) / PAGE_BYTES));
     this.#memory = new wasm.Memory({ initial: pages, maximum: pages });
     const instance = new wasm.Instance(module, { a: { a: this.#memory, ...this.#imports() } });
     this.#exports = instance.exports as unknown as Exports;
     this.setFuel(BOOT_FUEL);
     this.#exports.u();
+    // QuickJS's own limit sees only single allocations here (this build has no malloc_usable_size), so the end of linear
+    // memory is the limit; where the least memory is more than was asked for, the rest is taken out of use.
+    const surplus = pages * PAGE_BYTES - HEAP_BASE - memoryBytes;
+    if (surplus >= PAGE_BYTES) this.#allocate(surplus);
     this.#runtime = this.#exports.K();
     this.#exports.D(this.#runtime, C_STACK_BYTES);
     this.#exports.y(this.#runtime, memoryBytes);

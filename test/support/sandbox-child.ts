@@ -1,0 +1,14 @@
+/**
+ * Runs the deterministic programs in a process of its own and prints their states as JSON.
+ *
+ * @module
+ */
+
+import { openQuickJsVm } from '../../runtime/sandbox/quickjs-vm.ts';
+import { DETERMINISTIC_PROGRAMS, runToEnd } from './sandbox-programs.ts';
+
+const vm = await openQuickJsVm();
+const outcomes: unknown[] = [vm.engine];
+for (const [name, body] of DETERMINISTIC_PROGRAMS) outcomes.push([name, await runToEnd(vm, body)]);
+await vm.close();
+process.stdout.write(JSON.stringify(outcomes, (_key, value) => (typeof value === 'bigint' ? String(value) : value)));
