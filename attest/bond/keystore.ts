@@ -43,25 +43,12 @@ export async function createKey(
   const json = await encryptKeystoreJson({ address, privateKey: toHex(privateKey) }, password, {
     scrypt: { N: 2 ** (options.scryptLog2N ?? 17), r: 8, p: 1 },
   });
-  const next = `${path}.${randomBytes(6).toString('hex')}.next`;
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    const file = await open(next, 'wx', 0o600);
-    try {
-      await file.writeFile(`${json}\n`);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    // Unlike a rename, a link never replaces a key that is there.
-    await link(next, path);
+    await writeNew(path, `${json}\n`);
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'EEXIST') {
-      throw new KeystoreError('KEY_EXISTS', `key ${name} exists already`, { at: { name } });
-    }
+    if (cause instanceof KeystoreError) throw cause;
     throw new KeystoreError('KEYSTORE_UNWRITABLE', `key ${name} cannot be written`, { at: { name }, cause });
-  } finally {
-    await rm(next, { force: true });
   }
   return { name, address };
 }
@@ -132,6 +119,24 @@ function keyPath(folder: string, name: string): string {
     throw new KeystoreError('MALFORMED_NAME', 'name of a key has 1 to 64 lower-case letters, digits, - and _');
   }
   return join(folder, `${name}${EXTENSION}`);
+}
+
+/** Writes a file whole or not at all, and never over another one. */
+async function writeNew(path: string, text: string): Promise<void> {
+  const next = `${path}.${randomBytes(6).toString('hex')}.next`;
+  const file = await open(next, 'wx', 0o600);
+  try {
+    await file.writeFile(text);
+    await file.sync();
+    // Unlike a rename, a link never replaces a file that is there.
+    await link(next, path);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause;
+    throw new KeystoreError('KEY_EXISTS', 'a key of this name exists already', { at: { file: path } });
+  } finally {
+    await file.close();
+    await rm(next, { force: true });
+  }
 }
 
 async function readKeyFile(folder: string, name: string): Promise<{ readonly text: string; readonly address: Hex }> {
