@@ -144,14 +144,15 @@ describe('child engine', () => {
     expect(readFileSync(`/proc/${engine.pid}/environ`, 'utf8')).not.toContain('secret');
   });
 
-  it('does not outlive a parent that is killed', async () => {
+  it('does not outlive a parent that is killed while it works (C1)', async () => {
     const loader = childEntry(import.meta.url, './child.test.ts').execArgv;
     const child = pathToFileURL(fileURLToPath(new URL('../../inference/child.ts', import.meta.url))).href;
     const script = `
       const { openChildEngine } = await import(${JSON.stringify(child)});
       const entry = { url: new URL(${JSON.stringify(ENTRY.url.href)}), execArgv: ${JSON.stringify(ENTRY.execArgv)} };
       const engine = await openChildEngine({ path: 'x', id: 'toy', cacheDir: '/nowhere' }, { entry });
-      console.log(engine.pid);`;
+      void engine.complete(${JSON.stringify(ask('hang'))});
+      setTimeout(() => console.log(engine.pid), 100);`;
     const parent = spawn(process.execPath, [...loader, '--input-type=module', '--eval', script], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });

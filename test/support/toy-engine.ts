@@ -2,7 +2,7 @@
  * A small deterministic engine in memory: its answer is a function of the request, one token id a byte.
  *
  * A user's last message commands it: `fail CODE` refuses, `wait` answers only when it is cancelled, `bug` throws what no
- * engine should, `die` ends the process (for the child process only).
+ * engine should; for a child process only: `hang` works for ever, deaf to its signal, `die` ends the process.
  *
  * @module
  */
@@ -62,8 +62,9 @@ export function openToyEngine(identity: ModelIdentity = TOY_IDENTITY): Engine & 
         await new Promise<void>((_, reject) => {
           const cancel = () => reject(new InferenceError('CANCELLED', 'cancelled'));
           if (signal?.aborted) cancel();
-          // `hang` is deaf to its signal.
-          else if (command !== 'hang') signal?.addEventListener('abort', cancel, { once: true });
+          // `hang` is deaf to its signal, and at work.
+          else if (command === 'hang') setInterval(() => {}, 1000);
+          else signal?.addEventListener('abort', cancel, { once: true });
         });
       }
       return toyAnswer(request);
