@@ -65,7 +65,12 @@ async function readTrust(rpcUrl: string, contract: Hex, closeChain: () => Promis
         const entry = await reader.readRun(run);
         const opened = entry !== undefined && entry.operator === open.operator;
         const { bonded, stake } = await reader.readOperator(open.operator);
-        return { trusted: opened && bonded, opened, bonded: stake.toString() };
+        const standing = { trusted: opened && bonded, opened, bonded: stake.toString() };
+        if (entry === undefined || !opened) return standing;
+        const { body, checkpoint, status } = entry;
+        const isClosed =
+          checkpoint !== undefined && (status === 'closed' || status === 'settled' || status === 'slashed');
+        return { ...standing, onChain: isClosed ? { body, closed: checkpoint } : { body } };
       },
     },
     async close() {

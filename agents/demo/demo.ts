@@ -275,7 +275,7 @@ function tellAudit(audited: AuditedRun, say: (line: string) => void): void {
   for (const line of report.text.split('\n')) say(`   | ${line}`);
   say(`   ${result.records} records in ${audited.path}`);
   say(
-    `   the 135M model sorted ${classified.right} of ${classified.of} expenses as a person did; use a larger one, such as Qwen2.5-7B-Instruct, for real work`,
+    `   the 135M model sorted ${classified.right} of ${classified.of} expenses as a person did; use a larger one, such as SmolLM2-1.7B-Instruct, for real work`,
   );
 }
 

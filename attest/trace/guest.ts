@@ -11,7 +11,7 @@ import { concatBytes, type Hex, toHex, uintBytes, utf8 } from '../core/bytes.ts'
 import { type Digest, sha256 } from '../core/hash.ts';
 import { canonicalBytes, type Json } from '../encoding/canonical-json.ts';
 import type { InferenceStartBody, RunOpenBody } from './bodies.ts';
-import { fieldError } from './errors.ts';
+import { fieldError, TraceError } from './errors.ts';
 import type { InferenceRequest } from './inference-request.ts';
 import { array, integer, nullable, object, oneOf, type ShapeOf, tagged, text } from './shape.ts';
 
@@ -145,7 +145,9 @@ export function parseCall(call: GuestCall, open: RunOpenBody): ParsedCall | Unkn
         return { method: 'unknown', target: 'unknown method' };
     }
   } catch (error) {
-    return { method: 'unknown', target: `bad arguments: ${(error as Error).message}`.slice(0, 512) };
+    if (!(error instanceof TraceError)) throw error;
+    // A fixed text: it is recorded and recomputed, so it must not depend on the wording of an error.
+    return { method: 'unknown', target: 'malformed arguments' };
   }
 }
 

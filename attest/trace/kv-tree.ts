@@ -2,6 +2,8 @@
  * The key-value store of a run as a sparse Merkle tree: 256 levels, the path of a key is SHA-256(key), an empty
  * subtree is 32 zero bytes, a leaf is SHA-256(0x02 || path || value commitment), a node SHA-256(0x01 || left || right).
  *
+ * A subtree with one key is kept as one entry, so that a write costs a few hundred hashes, however many keys there are.
+ *
  * Spec: `attest/spec/trace.md#state`.
  *
  * @module
@@ -10,11 +12,20 @@
 import { equalBytes, toHex, utf8 } from '../core/bytes.ts';
 import { type Digest, sha256, taggedHash, ZERO_DIGEST } from '../core/hash.ts';
 
-type Entry = { readonly path: Digest; readonly leaf: Digest; readonly value: Digest };
+const LEVELS = 256;
+
+/** The one key of a subtree, with the leaf hash folded up to the level where the subtree begins. */
+type Single = { readonly path: Digest; readonly leaf: Digest; readonly hash: Digest };
+
+/** A subtree with two keys or more. */
+type Branch = { readonly left: Subtree; readonly right: Subtree; readonly hash: Digest };
+
+type Subtree = Single | Branch | undefined;
 
 /** Value commitments by key, with the root over them. Memory is linear in the number of keys. */
 export class KvTree {
-  readonly #entries = new Map<string, Entry>();
+  readonly #values = new Map<string, Digest>();
+  #root: Subtree;
 
   /** Path of a key in the tree. */
   static pathOf(key: string): Digest {
@@ -23,36 +34,52 @@ export class KvTree {
 
   /** Commitment of the value at `key`, or zero. */
   get(key: string): Digest {
-    return this.#entries.get(toHex(KvTree.pathOf(key)))?.value ?? ZERO_DIGEST;
+    return this.#values.get(toHex(KvTree.pathOf(key))) ?? ZERO_DIGEST;
   }
 
   /** Puts the commitment of a value at `key`. */
   set(key: string, value: Digest): void {
     const path = KvTree.pathOf(key);
-    this.#entries.set(toHex(path), { path, value, leaf: taggedHash('payload', path, value) });
+    this.#values.set(toHex(path), value);
+    this.#root = insert(this.#root, path, taggedHash('payload', path, value), 0);
   }
 
   /** Root over all entries; zero when there are none. */
   root(): Digest {
-    return rootOf([...this.#entries.values()], 0);
+    return this.#root?.hash ?? ZERO_DIGEST;
   }
 }
 
-function rootOf(entries: readonly Entry[], depth: number): Digest {
-  if (entries.length === 0) return ZERO_DIGEST;
-  if (depth === 256) return (entries[0] as Entry).leaf;
-  const left = rootOf(
-    entries.filter((entry) => bitAt(entry.path, depth) === 0),
-    depth + 1,
-  );
-  const right = rootOf(
-    entries.filter((entry) => bitAt(entry.path, depth) === 1),
-    depth + 1,
-  );
-  if (equalBytes(left, ZERO_DIGEST) && equalBytes(right, ZERO_DIGEST)) return ZERO_DIGEST;
-  return taggedHash('node', left, right);
+function insert(subtree: Subtree, path: Digest, leaf: Digest, level: number): Single | Branch {
+  if (subtree === undefined) return single(path, leaf, level);
+  if ('path' in subtree) {
+    if (equalBytes(subtree.path, path)) return single(path, leaf, level);
+    // Two keys share this subtree from here on: the old one moves a level down, and the new one is put beside or below it.
+    const moved = single(subtree.path, subtree.leaf, level + 1);
+    return insert(
+      bitAt(subtree.path, level) === 0 ? branch(moved, undefined) : branch(undefined, moved),
+      path,
+      leaf,
+      level,
+    );
+  }
+  return bitAt(path, level) === 0
+    ? branch(insert(subtree.left, path, leaf, level + 1), subtree.right)
+    : branch(subtree.left, insert(subtree.right, path, leaf, level + 1));
 }
 
-function bitAt(path: Digest, depth: number): number {
-  return ((path[depth >> 3] as number) >> (7 - (depth & 7))) & 1;
+function single(path: Digest, leaf: Digest, level: number): Single {
+  let hash = leaf;
+  for (let at = LEVELS - 1; at >= level; at--) {
+    hash = bitAt(path, at) === 0 ? taggedHash('node', hash, ZERO_DIGEST) : taggedHash('node', ZERO_DIGEST, hash);
+  }
+  return { path, leaf, hash };
+}
+
+function branch(left: Subtree, right: Subtree): Branch {
+  return { left, right, hash: taggedHash('node', left?.hash ?? ZERO_DIGEST, right?.hash ?? ZERO_DIGEST) };
+}
+
+function bitAt(path: Digest, level: number): number {
+  return ((path[level >> 3] as number) >> (7 - (level & 7))) & 1;
 }

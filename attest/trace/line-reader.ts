@@ -4,7 +4,6 @@
  * @module
  */
 
-import { concatBytes } from '../core/bytes.ts';
 import { fieldError } from './errors.ts';
 import { MAX_LINE_BYTES } from './lines.ts';
 
@@ -17,26 +16,36 @@ export type RawLine = { readonly bytes: Uint8Array; readonly complete: boolean }
  * @throws {@link TraceError} `MALFORMED_LINE` for a line above {@link MAX_LINE_BYTES}
  */
 export async function* readLines(source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): AsyncGenerator<RawLine> {
-  let parts: Uint8Array[] = [];
+  // attacker-controlled: the size of the pieces; held bytes are copied together, so that tiny pieces cost no more
+  let buffer = new Uint8Array(0);
   let held = 0;
   for await (const piece of source) {
     let from = 0;
     for (;;) {
       const end = piece.indexOf(0x0a, from);
       const part = piece.subarray(from, end < 0 ? piece.length : end);
-      held += part.length;
-      if (held > MAX_LINE_BYTES) throw fieldError('MALFORMED_LINE', 'line', `longer than ${MAX_LINE_BYTES} bytes`);
-      if (end < 0) {
-        if (part.length > 0) parts.push(part);
-        break;
+      const length = held + part.length;
+      if (length > MAX_LINE_BYTES) throw fieldError('MALFORMED_LINE', 'line', `longer than ${MAX_LINE_BYTES} bytes`);
+      if (end >= 0 && held === 0) {
+        yield { bytes: part, complete: true };
+      } else {
+        if (length > buffer.length) buffer = grow(buffer, held, length);
+        buffer.set(part, held);
+        held = length;
+        if (end < 0) break;
+        yield { bytes: buffer.slice(0, held), complete: true };
+        held = 0;
       }
-      yield { bytes: parts.length === 0 ? part : concatBytes(...parts, part), complete: true };
-      parts = [];
-      held = 0;
       from = end + 1;
     }
   }
-  if (held > 0) yield { bytes: concatBytes(...parts), complete: false };
+  if (held > 0) yield { bytes: buffer.slice(0, held), complete: false };
+}
+
+function grow(buffer: Uint8Array, held: number, length: number): Uint8Array<ArrayBuffer> {
+  const larger = new Uint8Array(Math.max(length, Math.min(2 * buffer.length, MAX_LINE_BYTES)));
+  larger.set(buffer.subarray(0, held));
+  return larger;
 }
 
 /**

@@ -21,6 +21,12 @@ export const BUNDLE_FORMAT = { format: 'tracebond/trace', version: 1 } as const;
 /** Longest line in bytes: a payload of the greatest size in base64, with room for its fields. */
 export const MAX_LINE_BYTES = 24 * 1024 * 1024;
 
+/** Most values in one line: an agent record with all its calls has fewer than a third of it. */
+export const MAX_LINE_VALUES = 65_536;
+
+/** Below this size a line cannot hold enough values to matter. */
+const COUNTED_LINE_BYTES = 1024 * 1024;
+
 /** One line of a bundle. */
 export type BundleLine =
   | { readonly type: 'header' }
@@ -61,6 +67,10 @@ function lineToJson(line: BundleLine): Json {
  */
 export function parseLine(bytes: Uint8Array): BundleLine {
   if (bytes.length > MAX_LINE_BYTES) throw fieldError('MALFORMED_LINE', 'line', `longer than ${MAX_LINE_BYTES} bytes`);
+  // attacker-controlled: the number of values, each of which costs many times its bytes once it is read
+  if (bytes.length > COUNTED_LINE_BYTES && countValues(bytes) > MAX_LINE_VALUES) {
+    throw fieldError('MALFORMED_LINE', 'line', `more than ${MAX_LINE_VALUES} values`);
+  }
   let value: Json;
   try {
     value = parseCanonical(bytes);
@@ -89,4 +99,19 @@ export function parseLine(bytes: Uint8Array): BundleLine {
     default:
       throw new TraceError('MALFORMED_LINE', `line: unknown fields ${keys.slice(0, 80)}`, { at: { field: 'line' } });
   }
+}
+
+/** Commas and opening brackets outside texts: at least as many as the values of a JSON text less one. */
+function countValues(bytes: Uint8Array): number {
+  let count = 0;
+  let inText = false;
+  for (let i = 0; i < bytes.length; i++) {
+    const byte = bytes[i];
+    if (inText) {
+      if (byte === 0x5c) i++;
+      else if (byte === 0x22) inText = false;
+    } else if (byte === 0x22) inText = true;
+    else if (byte === 0x2c || byte === 0x5b || byte === 0x7b) count++;
+  }
+  return count;
 }

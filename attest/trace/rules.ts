@@ -7,13 +7,16 @@
  * R4. A start stands right after the policy record that allows it, for the same call, capability and target.
  * R5. A policy record that allows is followed by its start, unless the run was broken off there.
  * R6. An `agent` record follows `run.open`, each end of a start made by the agent, and each denial of such a call, and
- *     stands nowhere else; only a run that was broken off may close in its place.
+ *     stands nowhere else; only a run that was broken off may close in its place. After an `agent` record with an output
+ *     or an error nothing but losses and `run.close` follows. A loss in the place of a start or of an `agent` record
+ *     breaks the run off: nothing but losses and such a `run.close` follows it.
  * R7. A call of the agent was made by an earlier `agent` record and is decided once; a call of a tool names an open
  *     `tool.start`.
  * R8. `run.close` leaves nothing open, counts right, and its status is that of the last `agent` record.
- * R9. Totals stay within the limits of `run.open`.
+ * R9. Totals stay within the limits of `run.open`; `run.close`, which only repeats what was counted, is not held to them.
  * R10. The idempotency key of a start is SHA-256("tracebond/key/1" || run || index).
- * R11. A tool ends after everything that it started has ended.
+ * R11. A tool ends or is lost after everything that it started has ended.
+ * R12. At most 256 starts are open at once; payloads have at most 64 MiB a record and 256 MiB in all open starts.
  *
  * Spec: `attest/spec/trace.md#order`.
  *
@@ -42,6 +45,14 @@ const MAX_TIME_MS = 8_640_000_000_000_000n;
 
 const MAX_LIVE_CALLS = 65_536;
 
+/** Most starts that wait at once: a reader holds each of them, and executes each open tool. */
+export const MAX_OPEN_STARTS = 256;
+
+/** Most payload bytes of one record: a reader holds them together. */
+export const MAX_RECORD_BYTES = 64n * 1024n * 1024n;
+
+const MAX_OPEN_BYTES = 4n * MAX_RECORD_BYTES;
+
 /** Checks records one by one in order. Memory is bounded by the number of calls and starts that wait. */
 export class OrderRules {
   readonly #calls = new Map<number, string>();
@@ -50,6 +61,7 @@ export class OrderRules {
   #at = 0n;
   #policy: PolicyBody | undefined;
   #agentNext = false;
+  #breakingOff = false;
   #agent: AgentBody | undefined;
   #closed = false;
   #checkpoints = 0n;
@@ -87,16 +99,9 @@ export class OrderRules {
     if (at < this.#at) throw order('head.at', `time runs backwards: ${at} after ${this.#at} (R2)`);
     if (at > MAX_TIME_MS) throw order('head.at', `${at} is no time that a clock shows (R2)`);
     this.#at = at;
-    if (this.#agentNext && kind !== 'agent' && !isBrokenOff(record)) {
-      throw order('head.kind', `expected an agent record, got ${kind} (R6)`);
-    }
-    if (!this.#agentNext && kind === 'agent') throw order('head.kind', 'an agent record without a delivery (R6)');
-    if (this.#policy !== undefined && !isStart(kind)) {
-      if (!kind.endsWith('.lost') && !isBrokenOff(record)) {
-        throw order('head.kind', `allowed start missing, got ${kind} (R5)`);
-      }
-      this.#policy = undefined;
-    }
+    this.#checkPlace(record);
+    if ('bytes' in record.body) checkRecordBytes(BigInt(record.body.bytes));
+    if (isStart(kind)) checkRoom(record, state);
     const start = this.#checkOf(record, of, index, state);
     if ('key' in record.body && record.body.key !== toHex(computeKey(state.run, index))) {
       throw order('body.key', 'not the idempotency key of this place (R10)');
@@ -123,6 +128,9 @@ export class OrderRules {
         break;
       case 'tool.start':
         this.#checkStart('tool', record.body.tool, record.body);
+        if (state.runOpen?.tools.every((tool) => tool.name !== record.body.tool)) {
+          throw order('body.tool', 'not a tool that run.open names (R4)');
+        }
         break;
       case 'host.start':
         this.#checkStart(record.body.capability, undefined, record.body);
@@ -134,9 +142,10 @@ export class OrderRules {
         if ((record.body.result === null) === (record.body.error === null)) {
           throw order('body.result', 'expected a result or an error, not both and not none');
         }
-        for (const other of state.openStarts.values()) {
-          if (other.body.by === of.toString()) throw order('head.of', `its start ${other.index} is still open (R11)`);
-        }
+        requireNoChildren(of, state);
+        break;
+      case 'tool.lost':
+        requireNoChildren(of, state);
         break;
       case 'host.end':
         if ((record.body.response === null) === (record.body.error === null)) {
@@ -147,6 +156,33 @@ export class OrderRules {
         break;
     }
     if (start !== undefined && start.body.by === null) this.#agentNext = true;
+    if (this.#breakingOff || this.#agentEnded) this.#agentNext = false;
+  }
+
+  get #agentEnded(): boolean {
+    return this.#agent !== undefined && (this.#agent.output !== null || this.#agent.error !== null);
+  }
+
+  /** Whether a record of this kind may stand here at all (R5, R6). */
+  #checkPlace(record: KindBody): void {
+    const { kind } = record;
+    const loss = kind.endsWith('.lost');
+    if (this.#breakingOff && !loss && !isBrokenOff(record)) {
+      throw order('head.kind', `the run was broken off before this ${kind} (R6)`);
+    }
+    if (this.#agentEnded && !loss && kind !== 'run.close') {
+      throw order('head.kind', `the agent has ended before this ${kind} (R6)`);
+    }
+    if (this.#agentNext && kind !== 'agent') {
+      if (!loss && !isBrokenOff(record)) throw order('head.kind', `expected an agent record, got ${kind} (R6)`);
+      this.#breakingOff = true;
+    }
+    if (!this.#agentNext && kind === 'agent') throw order('head.kind', 'an agent record without a delivery (R6)');
+    if (this.#policy !== undefined && !isStart(kind)) {
+      if (!loss && !isBrokenOff(record)) throw order('head.kind', `allowed start missing, got ${kind} (R5)`);
+      this.#policy = undefined;
+      this.#breakingOff = true;
+    }
   }
 
   /**
@@ -156,7 +192,7 @@ export class OrderRules {
    */
   checkLimits(state: RunState): void {
     const limits = state.runOpen?.limits;
-    if (limits === undefined) return;
+    if (limits === undefined || this.#closed) return;
     for (const name of ['bytes', 'fuel', 'steps', 'tokens'] as const) {
       if (state.counters[name] > BigInt(limits[name])) {
         throw fieldError(
@@ -246,6 +282,32 @@ export class OrderRules {
 /** Idempotency key of the start at `index`: SHA-256("tracebond/key/1" || run || index as 8 bytes). */
 export function computeKey(run: Digest, index: bigint): Digest {
   return sha256(utf8('tracebond/key/1'), run, uintBytes(index, 8));
+}
+
+/**
+ * Checks the claimed size of the payloads of one record (R12), before they are read.
+ *
+ * @throws {@link TraceError} `ORDER_VIOLATION`
+ */
+export function checkRecordBytes(bytes: bigint): void {
+  if (bytes > MAX_RECORD_BYTES) throw order('body.bytes', `${bytes} above ${MAX_RECORD_BYTES} (R12)`);
+}
+
+function checkRoom(record: KindBody, state: RunState): void {
+  if (state.openStarts.size >= MAX_OPEN_STARTS) throw order('head.kind', 'too many starts are open (R12)');
+  let bytes = bytesOf(record.body);
+  for (const start of state.openStarts.values()) bytes += bytesOf(start.body);
+  if (bytes > MAX_OPEN_BYTES) throw order('body.bytes', `open starts hold ${bytes} bytes (R12)`);
+}
+
+function bytesOf(body: KindBody['body']): bigint {
+  return 'bytes' in body ? BigInt(body.bytes) : 0n;
+}
+
+function requireNoChildren(tool: bigint, state: RunState): void {
+  for (const other of state.openStarts.values()) {
+    if (other.body.by === tool.toString()) throw order('head.of', `its start ${other.index} is still open (R11)`);
+  }
 }
 
 function isBrokenOff(record: KindBody): boolean {

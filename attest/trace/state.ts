@@ -66,6 +66,8 @@ export class RunState {
   #size = 0n;
   #last: Digest;
   #digest: Digest = ZERO_DIGEST;
+  /** Tree over the open starts, until one is added or removed. */
+  #openRoot: Hex | undefined;
   #runOpen: RunOpenBody | undefined;
   #requestDigest: Digest = ZERO_DIGEST;
   #runSeed: Digest = ZERO_DIGEST;
@@ -158,10 +160,7 @@ export class RunState {
   }
 
   #computeDigest(): Digest {
-    const open = new MerkleAccumulator();
-    for (const start of [...this.#open.values()].sort((a, b) => (a.index < b.index ? -1 : 1))) {
-      open.append(taggedHash('state', uintBytes(start.index, 8), start.bodyDigest));
-    }
+    this.#openRoot ??= this.#computeOpenRoot();
     const { bytes, draws, fuel, steps, tokens } = this.#counters;
     return taggedHash(
       'state',
@@ -175,10 +174,19 @@ export class RunState {
         },
         kv: toHex(this.#kv.root()),
         messages: toHex(this.#messages.root()),
-        open: toHex(open.root()),
+        open: this.#openRoot,
         vm: null,
       }),
     );
+  }
+
+  #computeOpenRoot(): Hex {
+    const open = new MerkleAccumulator();
+    // Starts are added in the order of their indices, and a Map keeps it.
+    for (const start of this.#open.values()) {
+      open.append(taggedHash('state', uintBytes(start.index, 8), start.bodyDigest));
+    }
+    return toHex(open.root());
   }
 
   #subjectOf(record: KindBody, start: OpenStart | undefined): Digest {
@@ -251,7 +259,10 @@ export class RunState {
   #move(record: KindBody, index: bigint, bodyDigest: Digest, start: OpenStart | undefined): void {
     const counters = { ...this.#counters };
     if ('bytes' in record.body) counters.bytes += BigInt(record.body.bytes);
-    if (start !== undefined) this.#open.delete(start.index);
+    if (start !== undefined) {
+      this.#open.delete(start.index);
+      this.#openRoot = undefined;
+    }
     switch (record.kind) {
       case 'inference.start':
         for (const message of record.body.request.messages) this.#messages.append(fromHex(message.content));
@@ -286,6 +297,7 @@ export class RunState {
         counters.steps += 1n;
         const policy = this.#policy?.index === index - 1n ? this.#policy.body : undefined;
         this.#open.set(index, { index, kind: record.kind, body: record.body, bodyDigest, policy });
+        this.#openRoot = undefined;
         break;
       }
       default:

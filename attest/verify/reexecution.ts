@@ -5,6 +5,8 @@
  * X2. What comes from outside is fed from the records and never checked by doing it again.
  * X3. A record is `DIVERGED` only if everything that decides it was at hand; whatever is missing makes it
  *     `CANNOT_RECOMPUTE`.
+ *     A record that was not checked (its rule is withheld, say) is taken as it stands: a guest is never left without
+ *     a delivery that it got in the run, because it would then differ without a lie.
  * X4. After the first divergence nothing more is executed: what follows was computed from a false value.
  *
  * @module
@@ -70,7 +72,8 @@ export class Reexecution {
   readonly #kv = new Map<string, string | undefined>();
   readonly #toolNames = new Map<bigint, string>();
   #agentFuel = 0n;
-  #agentLimit = 0n;
+  /** Undefined while the agent's code is withheld. */
+  #agentLimit: bigint | undefined;
   #policy: PolicyRules | undefined;
   #open: RunOpenBody | undefined;
   #counters: Counters = { bytes: 0n, draws: 0n, fuel: 0n, steps: 0n, tokens: 0n };
@@ -125,15 +128,30 @@ export class Reexecution {
       case 'inference.lost':
       case 'tool.lost':
       case 'host.lost':
+        await this.#forget(head.of);
         await this.#deliver(sound.start, (id) => failedDelivery(id, record.body.reason), Number(head.at));
         return MATCH;
       case 'run.close':
         return this.#checkClose(sound, record.body);
       case 'run.child.start':
       case 'run.child.end':
-      case 'run.child.lost':
+      case 'run.child.lost': {
+        // Its caller gets a delivery that this version does not make.
+        const caller = this.#guestOf(((sound.start?.body ?? record.body) as { by: string | null }).by);
+        if (caller !== undefined) caller.obstacle ??= 'CHILD_RUN';
         return cannot('CHILD_RUN');
+      }
     }
+  }
+
+  /** Drops what is held of a start that was lost. */
+  async #forget(index: bigint): Promise<void> {
+    this.#texts.delete(index);
+    this.#requests.delete(index);
+    this.#toolNames.delete(index);
+    const tool = this.#tools.get(index);
+    this.#tools.delete(index);
+    await tool?.session?.close();
   }
 
   async #checkOpen(sound: SoundRecord, open: RunOpenBody, state: RunState): Promise<Outcome> {
@@ -142,24 +160,30 @@ export class Reexecution {
     for (const [i, tool] of open.tools.entries()) {
       const payload = payloads.get(`body.tools.${i}.code`);
       if (payload === undefined) continue;
-      this.#code.set(tool.name, parseGuestCode(readJsonPayload(payload, `body.tools.${i}.code`), 'code'));
+      this.#code.set(
+        tool.name,
+        parseGuestCode(readJsonPayload(payload, `body.tools.${i}.code`), `body.tools.${i}.code`),
+      );
     }
     const rules = payloads.get('body.policy.rules');
     if (rules !== undefined) this.#policy = parsePolicy(readJsonPayload(rules, 'body.policy.rules'));
     const code = payloads.get('body.agent.code');
     const input = payloads.get('body.input');
-    if (code === undefined || input === undefined) return cannot('PAYLOAD_WITHHELD');
+    const agent =
+      code === undefined ? undefined : parseGuestCode(readJsonPayload(code, 'body.agent.code'), 'body.agent.code');
+    const value = input === undefined ? undefined : readJsonPayload(input, 'body.input');
+    if (agent !== undefined) this.#agentLimit = minimum(agent.limits.fuel, open.limits.fuel);
+    if (agent === undefined || value === undefined) return cannot('PAYLOAD_WITHHELD');
     if (open.engine !== this.#executor.sandbox) {
       this.#agent.obstacle = 'ENGINE_MISMATCH';
       return cannot('ENGINE_MISMATCH');
     }
-    const agent = parseGuestCode(readJsonPayload(code, 'body.agent.code'), 'code');
-    this.#agentLimit = minimum(agent.limits.fuel, open.limits.fuel);
+    this.#agent.obstacle = 'HOST_FAULT';
     this.#agent.session = await this.#executor.openGuest({
       source: agent.source,
       entry: 'agent',
-      input: readJsonPayload(input, 'body.input'),
-      fuel: this.#agentLimit,
+      input: value,
+      fuel: minimum(agent.limits.fuel, open.limits.fuel),
       memoryBytes: agent.limits.memoryMb * 2 ** 20,
       outputBytes: agent.limits.outputBytes,
       wallMs: WALL_MS,
@@ -174,6 +198,8 @@ export class Reexecution {
   #checkAgent(sound: SoundRecord, body: AgentBody): Outcome {
     const { state, obstacle } = this.#agent;
     if (obstacle !== undefined || state === undefined) {
+      // What a tool may use depends on it, so it is taken as recorded.
+      this.#agentFuel += BigInt(body.fuel);
       return cannot(obstacle ?? 'HOST_FAULT');
     }
     for (let i = 0; i < Math.max(body.calls.length, state.calls.length); i++) {
@@ -195,7 +221,6 @@ export class Reexecution {
   async #checkPolicy(body: PolicyBody, at: number): Promise<Outcome> {
     const guest = this.#guestOf(body.by);
     const open = this.#open as RunOpenBody;
-    if (this.#policy === undefined) return cannot('PAYLOAD_WITHHELD');
     const call = guest?.calls.get(body.call);
     if (guest?.obstacle === undefined) {
       if (call === undefined) {
@@ -206,23 +231,34 @@ export class Reexecution {
         compare('body.request.target', body.request.target, parseCall(call, open).target);
       if (differs !== undefined) return differs;
     }
-    const tool = body.by === null ? null : (this.#toolNames.get(BigInt(body.by)) ?? null);
-    const decided = evaluatePolicy(
-      this.#policy,
-      { tool, capability: knownCapability(call, open, body), target: body.request.target },
-      this.#counters,
-      open.limits,
-    );
-    const differs =
-      compare('body.decision', body.decision, decided.decision) ??
-      compare('body.form', body.form, decided.form) ??
-      compare('body.rule', body.rule, decided.rule);
+    const differs = this.#policy === undefined ? undefined : this.#compareDecision(this.#policy, body, call, open);
     if (differs !== undefined) return differs;
     if (body.decision === 'deny' && guest !== undefined) {
       guest.calls.delete(body.call);
       await this.#give(guest, deniedDelivery(body.call, body.request.capability, body.rule), at);
     }
+    if (this.#policy === undefined) return cannot('PAYLOAD_WITHHELD');
     return guest?.obstacle === undefined ? MATCH : cannot(guest.obstacle);
+  }
+
+  #compareDecision(
+    policy: PolicyRules,
+    body: PolicyBody,
+    call: GuestCall | undefined,
+    open: RunOpenBody,
+  ): Outcome | undefined {
+    const tool = body.by === null ? null : (this.#toolNames.get(BigInt(body.by)) ?? null);
+    const decided = evaluatePolicy(
+      policy,
+      { tool, capability: knownCapability(call, open, body), target: body.request.target },
+      this.#counters,
+      open.limits,
+    );
+    return (
+      compare('body.decision', body.decision, decided.decision) ??
+      compare('body.form', body.form, decided.form) ??
+      compare('body.rule', body.rule, decided.rule)
+    );
   }
 
   async #checkStart(
@@ -259,8 +295,17 @@ export class Reexecution {
     } else {
       const payload = payloads.get('body.request');
       const request = payload === undefined ? undefined : readJsonPayload(payload, 'body.request');
-      this.#requests.set(head.index, request);
-      if (parsed !== undefined && parsed.method !== 'unknown' && request !== undefined) {
+      if (request !== undefined) {
+        const { capability, call: id } = record.body;
+        const asked = parseCall({ id, method: capability, args: request }, this.#open as RunOpenBody);
+        // Whoever asked: no guest can have asked for what the capability does not take, or for another target.
+        differs =
+          asked.method === 'unknown'
+            ? diverged('body.request', request, `nothing that ${capability} takes`)
+            : compare('body.request', asked.target, state.openStarts.get(head.index)?.policy?.request.target ?? '');
+      }
+      if (differs === undefined) this.#requests.set(head.index, request);
+      if (differs === undefined && parsed !== undefined && parsed.method !== 'unknown' && request !== undefined) {
         differs = compare('body.request', request, parsed.args as Json);
       }
     }
@@ -319,6 +364,7 @@ export class Reexecution {
     const index = sound.start?.index ?? 0n;
     const guest = this.#tools.get(index);
     this.#tools.delete(index);
+    this.#toolNames.delete(index);
     await guest?.session?.close();
     const state = guest?.state;
     let outcome: Outcome = cannot(guest?.obstacle ?? 'HOST_FAULT');
@@ -355,30 +401,7 @@ export class Reexecution {
     const { start } = sound;
     const payload = sound.payloads.get('body.response');
     const response = payload === undefined ? undefined : readJsonPayload(payload, 'body.response');
-    const capability = (start?.body as { capability?: string } | undefined)?.capability;
-    const request = this.#requests.get(start?.index ?? 0n) as { readonly [key: string]: Json } | undefined;
-    this.#requests.delete(start?.index ?? 0n);
-    let outcome: Outcome = MATCH;
-    if (capability === 'kv.put') {
-      if (request !== undefined) this.#kv.set(String(request['key']), String(request['value']));
-      else this.#kv.set(start?.policy?.request.target ?? '', undefined);
-      outcome = compare('body.response', response ?? null, null) ?? MATCH;
-    } else if (capability === 'kv.get') {
-      const key = start?.policy?.request.target ?? '';
-      const known = !this.#kv.has(key) || this.#kv.get(key) !== undefined;
-      outcome = known
-        ? (compare('body.response', response ?? null, this.#kv.get(key) ?? null) ?? MATCH)
-        : cannot('PAYLOAD_WITHHELD');
-    } else if (capability === 'random.bytes') {
-      outcome =
-        request === undefined
-          ? cannot('PAYLOAD_WITHHELD')
-          : (compare(
-              'body.response',
-              response ?? null,
-              randomValue(state.runSeed, start?.index ?? 0n, Number(request['length'])),
-            ) ?? MATCH);
-    }
+    let outcome = this.#recomputeHost(start, state, response, body.error);
     if (outcome.verdict === 'MATCH' && sound.withheld) outcome = cannot('PAYLOAD_WITHHELD');
     await this.#deliver(
       start,
@@ -389,6 +412,33 @@ export class Reexecution {
       Number(sound.head.at),
     );
     return outcome;
+  }
+
+  /** What the store or the run's seed answers; `response` is undefined when it is withheld or an error stands for it. */
+  #recomputeHost(
+    start: OpenStart | undefined,
+    state: RunState,
+    response: Json | undefined,
+    error: string | null,
+  ): Outcome {
+    const index = start?.index ?? 0n;
+    const capability = (start?.body as { capability?: string } | undefined)?.capability;
+    const request = this.#requests.get(index) as { readonly [key: string]: Json } | undefined;
+    this.#requests.delete(index);
+    if (capability !== 'kv.put' && capability !== 'kv.get' && capability !== 'random.bytes') return MATCH;
+    if (error !== null) return diverged('body.error', error, `${capability} does not fail`);
+    const key = start?.policy?.request.target ?? '';
+    let expected: Json | undefined;
+    if (capability === 'kv.put') {
+      this.#kv.set(key, request === undefined ? undefined : (request['value'] as string));
+      expected = null;
+    } else if (capability === 'kv.get') {
+      expected = this.#kv.has(key) ? this.#kv.get(key) : null;
+    } else if (request !== undefined) {
+      expected = randomValue(state.runSeed, index, request['length'] as number);
+    }
+    if (response === undefined || expected === undefined) return cannot('PAYLOAD_WITHHELD');
+    return compare('body.response', response, expected) ?? MATCH;
   }
 
   #checkClose(sound: SoundRecord, body: Extract<KindBody, { kind: 'run.close' }>['body']): Outcome {
@@ -440,6 +490,11 @@ export class Reexecution {
       guest.obstacle = 'ENGINE_MISMATCH';
       return true;
     }
+    if (this.#agentLimit === undefined) {
+      // The tool's fuel depends on what the agent's code may still use.
+      guest.obstacle = 'PAYLOAD_WITHHELD';
+      return true;
+    }
     const fuel = grantToolFuel({
       tool: BigInt(code.limits.fuel),
       run: BigInt(open.limits.fuel),
@@ -448,6 +503,7 @@ export class Reexecution {
       agentUsed: this.#agentFuel,
     });
     if (fuel === 0n) return false;
+    guest.obstacle = 'HOST_FAULT';
     const session = await this.#executor.openGuest({
       source: code.source,
       entry: { tool: name },
@@ -460,6 +516,7 @@ export class Reexecution {
       startTimeMs: at,
     });
     guest.session = session;
+    guest.obstacle = undefined;
     await this.#advance(guest, () => session.start());
     return true;
   }
@@ -572,7 +629,11 @@ function firstDifference(field: string, claimed: Json, recomputed: Json) {
       (name) => canonicalJson(left.get(name) ?? null) !== canonicalJson(right.get(name) ?? null),
     );
     if (key === undefined) return at;
-    at = { field: `${at.field}.${key}`, claimed: left.get(key) ?? null, recomputed: right.get(key) ?? null };
+    at = {
+      field: `${at.field}.${key.slice(0, 64)}`,
+      claimed: left.get(key) ?? null,
+      recomputed: right.get(key) ?? null,
+    };
   }
 }
 

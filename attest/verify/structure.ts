@@ -16,7 +16,7 @@ import { HEAD_FIELDS, type Head, hashHead, headFieldText } from '../trace/head.t
 import { isCutOff, type RawLine, readLines } from '../trace/line-reader.ts';
 import { type BundleLine, parseLine } from '../trace/lines.ts';
 import { computeIdsRoot, type Payload, readIdsPayload } from '../trace/payload.ts';
-import { OrderRules } from '../trace/rules.ts';
+import { checkRecordBytes, OrderRules } from '../trace/rules.ts';
 import { type OpenStart, RunState } from '../trace/state.ts';
 import { deploymentOf, verifyIdentity } from './identity.ts';
 
@@ -81,6 +81,15 @@ export class StructureReader {
   }
 
   async *#read(lines: AsyncGenerator<RawLine>): AsyncGenerator<SoundRecord> {
+    try {
+      yield* this.#records(lines);
+    } finally {
+      // Lets go of the source, a file for example, when reading stops before its end.
+      await lines.return(undefined);
+    }
+  }
+
+  async *#records(lines: AsyncGenerator<RawLine>): AsyncGenerator<SoundRecord> {
     let next = await nextLine(lines);
     if (next === undefined) throw fieldError('MISSING_LINE', 'header', 'the file is empty');
     if (next === 'cut') return this.#cut();
@@ -88,8 +97,8 @@ export class StructureReader {
     for (;;) {
       next = await nextLine(lines);
       if (next === undefined) return;
-      if (next === 'cut') return this.#cut();
       if (this.#end.closed) throw fieldError('UNEXPECTED_LINE', 'line', 'a line after the closed checkpoint');
+      if (next === 'cut') return this.#cut();
       if (next.type === 'checkpoint') {
         this.#takeCheckpoint(next.checkpoint);
       } else if (next.type === 'record') {
@@ -110,6 +119,9 @@ export class StructureReader {
   async #collect(line: { readonly record: KindBody }, lines: AsyncGenerator<RawLine>) {
     const payloads = new Map<string, Payload>();
     let withheld = false;
+    // attacker-controlled: the number of payloads, which are held together
+    let room = 'bytes' in line.record.body ? BigInt(line.record.body.bytes) : 0n;
+    checkRecordBytes(room);
     for (const { field, commitment } of payloadFields(line.record)) {
       const next = await nextLine(lines);
       if (next === 'cut' || next === undefined) return 'cut' as const;
@@ -119,9 +131,15 @@ export class StructureReader {
       if (next.commitment !== commitment) {
         throw fieldError('PAYLOAD_MISMATCH', field, `the next payload is ${next.commitment}`);
       }
-      if (next.type === 'payload') payloads.set(field, next.payload);
-      else withheld = true;
+      if (next.type === 'withheld') {
+        withheld = true;
+        continue;
+      }
+      room -= BigInt(next.payload.data.length);
+      if (room < 0n) throw fieldError('PAYLOAD_MISMATCH', 'body.bytes', 'payloads have more bytes');
+      payloads.set(field, next.payload);
     }
+    if (room > 0n && !withheld) throw fieldError('PAYLOAD_MISMATCH', 'body.bytes', `payloads have ${room} bytes less`);
     return { payloads, withheld };
   }
 
@@ -136,7 +154,6 @@ export class StructureReader {
     try {
       this.rules.check({ record, at: head.at, of: head.of }, state);
       if (record.kind === 'run.open') verifyIdentity(record.body, head.run, payloads);
-      verifyBytes(record, payloads, withheld);
       if (record.kind === 'inference.end') verifyIds(record.body, payloads);
       const expected = state.apply(
         head.of === state.size ? { record, at: head.at } : { record, at: head.at, of: head.of },
@@ -184,16 +201,6 @@ async function nextLine(lines: AsyncGenerator<RawLine>): Promise<BundleLine | 'c
     throw fieldError('MALFORMED_LINE', 'line', 'the last line does not end in LF');
   }
   return parseLine(value.bytes);
-}
-
-function verifyBytes(record: KindBody, payloads: ReadonlyMap<string, Payload>, withheld: boolean): void {
-  if (!('bytes' in record.body)) return;
-  let sum = 0;
-  for (const payload of payloads.values()) sum += payload.data.length;
-  const claimed = BigInt(record.body.bytes);
-  if (withheld ? BigInt(sum) > claimed : BigInt(sum) !== claimed) {
-    throw fieldError('PAYLOAD_MISMATCH', 'body.bytes', `payloads have ${sum} bytes, got ${claimed}`);
-  }
 }
 
 function verifyIds(

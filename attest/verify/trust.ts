@@ -37,6 +37,13 @@ export type Standing = {
   readonly opened: boolean | null;
   /** Bond in the token's smallest unit; null when nobody asked a chain. */
   readonly bonded: string | null;
+  /** What the chain holds of the run, where a chain was asked: any other history is not the one that was bonded. */
+  readonly onChain?: {
+    /** Body digest of record 0. */
+    readonly body: Hex;
+    /** Checkpoint with which the run was closed. */
+    readonly closed?: { readonly size: bigint; readonly root: Hex };
+  };
 };
 
 /** Where trust comes from. Resolves what is known of the operator that `run.open` names. */
@@ -53,10 +60,12 @@ export const noTrust: Trust = { standingOf: async () => UNKNOWN };
  * @throws {@link TraceError} `SIGNER_MISMATCH` from `standingOf` when the run has another operator
  */
 export function trustSigner(signer: Hex): Trust {
+  // Digits of a mixed-case address only carry a checksum.
+  const trusted = signer.toLowerCase();
   return {
     async standingOf(open) {
-      if (open.operator !== signer) {
-        throw fieldError('SIGNER_MISMATCH', 'body.operator', `expected ${signer}, got ${open.operator}`);
+      if (open.operator !== trusted) {
+        throw fieldError('SIGNER_MISMATCH', 'body.operator', `expected ${trusted}, got ${open.operator}`);
       }
       return { trusted: true, opened: null, bonded: null };
     },
@@ -72,17 +81,26 @@ export function trustOperators(file: TrustFile): Trust {
           operator.signer === open.operator && operator.contract === open.contract && operator.chainId === open.chain,
       );
       if (entry === undefined) return UNKNOWN;
-      return { trusted: true, opened: entry.runs.includes(run), bonded: entry.bond };
+      return { trusted: true, opened: entry.runs.includes(run) ? true : null, bonded: entry.bond };
     },
   };
 }
 
 /** Reads a trust file. @throws {@link TraceError} `MALFORMED_BODY` naming the field */
 export function parseTrustFile(bytes: Uint8Array): TrustFile {
+  let file: TrustFile;
   try {
-    return trustFile(parseJson(bytes), 'trust');
+    file = trustFile(parseJson(bytes), 'trust');
   } catch (cause) {
     if (cause instanceof TraceError) throw cause;
     throw fieldError('MALFORMED_BODY', 'trust', `not JSON: ${(cause as Error).message}`, cause);
   }
+  // Two entries for one operator could differ in bond and runs, and order would decide what is believed.
+  const seen = new Set<string>();
+  for (const [i, { chainId, contract, signer }] of file.operators.entries()) {
+    const key = `${chainId} ${contract} ${signer}`;
+    if (seen.has(key)) throw fieldError('MALFORMED_BODY', `trust.operators.${i}`, 'repeats an operator');
+    seen.add(key);
+  }
+  return file;
 }

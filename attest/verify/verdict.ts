@@ -7,6 +7,7 @@
  */
 
 import type { RuntimeError } from '../core/error.ts';
+import type { RunCloseBody } from '../trace/bodies.ts';
 import type { Kind, RecordClass } from '../trace/kinds.ts';
 
 /** `INVALID` is no evidence, `DIVERGED` is well formed and false, `CANNOT_RECOMPUTE` was not checked. */
@@ -75,6 +76,10 @@ export type VerifyReport = {
   /** The operator's bond in the token's smallest unit, decimal; null when no chain was asked. */
   readonly bonded: string | null;
   readonly seedFrom: 'caller' | 'operator' | null;
+  /** How the run ended, from `run.close`; null when it was not closed. `MATCH` of a run that is not `done` shows no output. */
+  readonly status: RunCloseBody['status'] | null;
+  /** Effects whose result the operator did not give (`*.lost`). */
+  readonly lost: number;
   readonly classes: { readonly recomputable: number; readonly attested: number; readonly opaque: number };
   /** Recomputable records that were computed again and are equal. */
   readonly checked: number;

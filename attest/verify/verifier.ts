@@ -13,7 +13,8 @@
 import { toHex } from '../core/bytes.ts';
 import { RuntimeError } from '../core/error.ts';
 import type { RunOpenBody } from '../trace/bodies.ts';
-import { TraceError } from '../trace/errors.ts';
+import { fieldError, TraceError } from '../trace/errors.ts';
+import { hashBody } from '../trace/state.ts';
 import type { Executor } from './executor.ts';
 import { ReceiptChecks } from './receipts.ts';
 import { type Outcome, Reexecution, toStepReport } from './reexecution.ts';
@@ -33,6 +34,8 @@ export type VerifyPorts = {
 /** What is reported of each record as soon as it is checked. */
 export type VerifyOptions = { readonly onStep?: (step: StepReport, record: SoundRecord) => void };
 
+type Fault = { readonly step: number; readonly error: RuntimeError };
+
 /**
  * Verifies a bundle from a stream of its bytes, in memory that does not grow with the bundle (the step list apart).
  * A faulty bundle is a report, never an exception; what is thrown is a fault of the reader's own machine.
@@ -49,13 +52,19 @@ export async function verifyBundle(
   const reexecution = executor === undefined ? undefined : new Reexecution(executor);
   const steps: StepReport[] = [];
   let open: RunOpenBody | undefined;
-  let fault: { readonly step: number; readonly error: RuntimeError } | undefined;
+  let status: VerifyReport['status'] = null;
+  let withheld = false;
+  let lost = 0;
+  let fault: Fault | undefined;
   let worst: StepReport | undefined;
   let busy = 0;
   try {
     for await (const sound of reader.read(source)) {
       const state = reader.state as NonNullable<typeof reader.state>;
       if (sound.record.kind === 'run.open') open = sound.record.body;
+      if (sound.record.kind === 'run.close') status = sound.record.body.status;
+      if (sound.head.kind.endsWith('.lost')) lost += 1;
+      withheld ||= sound.withheld;
       receipts.take(sound, state);
       const from = ports.now();
       let outcome: Outcome;
@@ -89,16 +98,20 @@ export async function verifyBundle(
       if (!(error instanceof TraceError)) throw error;
       fault = { step: 0, error };
     }
+    fault ??= compareWithChain(open, standing, reader);
   }
   return {
-    ...conclude(reader, steps, fault, worst, standing, executor === undefined),
+    ...conclude(reader, steps, fault, worst, standing, { structure: executor === undefined, withheld }),
     run: reader.state === undefined ? null : toHex(reader.state.run),
     size: Number(reader.end.size),
     root: reader.end.root === undefined ? null : toHex(reader.end.root),
-    signer: open?.operator ?? null,
+    // Without a checkpoint nobody signed: the name in run.open is only a claim.
+    signer: reader.end.root === undefined ? null : (open?.operator ?? null),
     opened: standing.opened,
     bonded: standing.bonded,
     seedFrom: open?.seedFrom ?? null,
+    status,
+    lost,
     classes: {
       recomputable: Number(reader.rules.coverage.recomputable),
       attested: Number(reader.rules.coverage.attested),
@@ -113,17 +126,19 @@ export async function verifyBundle(
 function conclude(
   reader: StructureReader,
   steps: readonly StepReport[],
-  fault: { readonly step: number; readonly error: RuntimeError } | undefined,
+  fault: Fault | undefined,
   worst: StepReport | undefined,
   standing: Standing,
-  structure: boolean,
+  { structure, withheld }: { readonly structure: boolean; readonly withheld: boolean },
 ): Pick<VerifyReport, 'verdict' | 'code' | 'step' | 'field' | 'message' | 'claimed' | 'recomputed'> {
   if (fault !== undefined) return { verdict: 'INVALID', step: fault.step, ...faultOf(fault.error) };
   if (worst !== undefined) {
     const { code, field, claimed, recomputed } = worst;
+    // Anybody can write records after a checkpoint: what no signature covers accuses nobody.
+    const signed = BigInt(worst.index) < reader.end.size;
     return {
-      verdict: 'DIVERGED',
-      code: code ?? 'STEP_DIVERGED',
+      verdict: signed ? 'DIVERGED' : 'INVALID',
+      code: signed ? (code ?? 'STEP_DIVERGED') : 'UNSIGNED_RECORD',
       step: worst.index,
       ...(field === undefined ? {} : { field }),
       ...(claimed === undefined ? {} : { claimed }),
@@ -134,6 +149,7 @@ function conclude(
   if (reader.end.truncated) reasons.add('TRUNCATED');
   if (!reader.end.closed) reasons.add('NOT_CLOSED');
   if (!standing.trusted) reasons.add('SIGNER_UNKNOWN');
+  if (withheld) reasons.add('PAYLOAD_WITHHELD');
   if (structure) reasons.add('STRUCTURE_ONLY');
   let verdict: Verdict = reasons.size > 0 ? 'CANNOT_RECOMPUTE' : 'MATCH';
   for (const step of steps) {
@@ -143,6 +159,24 @@ function conclude(
   }
   const code = CANNOT_CODES.find((candidate) => reasons.has(candidate));
   return code === undefined ? { verdict } : { verdict, code };
+}
+
+/** A bundle that is not the history which the chain holds of this run. */
+function compareWithChain(open: RunOpenBody, { onChain }: Standing, reader: StructureReader): Fault | undefined {
+  if (onChain === undefined) return undefined;
+  const body = toHex(hashBody(open));
+  if (body !== onChain.body) {
+    return {
+      step: 0,
+      error: fieldError('CHECKPOINT_MISMATCH', 'head.body', `the chain has ${onChain.body}, got ${body}`),
+    };
+  }
+  const { closed } = onChain;
+  const { root, size } = reader.end;
+  if (closed === undefined || !reader.end.closed || root === undefined) return undefined;
+  if (closed.size === size && closed.root === toHex(root)) return undefined;
+  const message = `the chain has ${closed.root} over ${closed.size} records, got ${toHex(root)} over ${size}`;
+  return { step: Number(size) - 1, error: fieldError('CHECKPOINT_MISMATCH', 'checkpoint.root', message) };
 }
 
 function structureOnly(sound: SoundRecord): Outcome {

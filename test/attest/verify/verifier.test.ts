@@ -1,12 +1,13 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { type Entry, readEntries, rebuildTrace, replacePayload } from '../../../agents/demo/forge.ts';
-import { utf8 } from '../../../attest/core/bytes.ts';
+import { toHex, utf8 } from '../../../attest/core/bytes.ts';
 import { sha256 } from '../../../attest/core/hash.ts';
 import type { Json } from '../../../attest/encoding/canonical-json.ts';
 import { addressOf } from '../../../attest/sign/secp256k1.ts';
 import { parseBody } from '../../../attest/trace/bodies.ts';
 import type { Kind } from '../../../attest/trace/kinds.ts';
-import { noTrust, type Trust, trustOperators, trustSigner } from '../../../attest/verify/trust.ts';
+import { hashBody } from '../../../attest/trace/state.ts';
+import { noTrust, type Standing, type Trust, trustOperators, trustSigner } from '../../../attest/verify/trust.ts';
 import { verifyBundle } from '../../../attest/verify/verifier.ts';
 import { OFF_CHAIN } from '../../../runtime/plan.ts';
 import { CALLER_KEY, OPERATOR, OPERATOR_KEY, SIGNER_KEY, type ToyRun, toyRun } from '../../support/toy-run.ts';
@@ -193,7 +194,13 @@ describe('a lie that is consistent everywhere', () => {
   it('finds a changed tool result', async () => {
     const at = place('tool.end');
     const lie = edit(at, (entry) => replacePayload(entry, 'body.result', { code: 'CAPABILITY_DENIED', lines: 3 }));
-    expect(await check(forge(lie))).toMatchObject({ verdict: 'DIVERGED', step: at, field: 'body.result' });
+    expect(await check(forge(lie))).toMatchObject({
+      verdict: 'DIVERGED',
+      step: at,
+      field: 'body.result.lines',
+      claimed: '3',
+      recomputed: '2',
+    });
   });
 
   it('finds a changed request, input, key value, random bytes, output, fuel and decision', async () => {
@@ -212,7 +219,7 @@ describe('a lie that is consistent everywhere', () => {
         'max tokens',
         patch(place('inference.start'), 'request.maxTokens', 17),
         place('inference.start'),
-        'body.request',
+        'body.request.maxTokens',
       ],
       [
         'tool input',
@@ -240,7 +247,9 @@ describe('a lie that is consistent everywhere', () => {
       ],
     ];
     for (const [name, lie, step, field] of cases) {
-      expect(await check(forge(lie)), name).toMatchObject({ verdict: 'DIVERGED', step, field });
+      const report = await check(forge(lie));
+      expect(report, name).toMatchObject({ verdict: 'DIVERGED', step });
+      expect(`${report.field}.`.startsWith(`${field}.`), `${name}: ${report.field}`).toBe(true);
     }
   });
 
@@ -338,5 +347,37 @@ describe('limits', () => {
     expect(broke.result.error?.message).toContain('limits.steps');
     const report = await verifyBundle({ executor: broke.executor, trust: trustSigner(OPERATOR), now }, [broke.bytes]);
     expect(report.verdict).toBe('MATCH');
+  });
+});
+
+describe('a chain', () => {
+  const chain = (more: Partial<NonNullable<Standing['onChain']>>): Trust => ({
+    standingOf: async (open) => ({
+      trusted: true,
+      opened: true,
+      bonded: '1',
+      onChain: { body: toHex(hashBody(open)), ...more },
+    }),
+  });
+
+  it('has the last word on which history of a run was bonded', async () => {
+    const { size, root } = honest.result.checkpoint;
+    const closed = { size, root: toHex(root) };
+    expect(await check(honest.bytes, chain({}))).toMatchObject({ verdict: 'MATCH' });
+    expect(await check(honest.bytes, chain({ closed }))).toMatchObject({ verdict: 'MATCH' });
+    const other = chain({ closed: { ...closed, root: `0x${'44'.repeat(32)}` } });
+    expect(await check(honest.bytes, other)).toMatchObject({
+      verdict: 'INVALID',
+      code: 'CHECKPOINT_MISMATCH',
+      field: 'checkpoint.root',
+    });
+    const longer = chain({ closed: { ...closed, size: size + 1n } });
+    expect(await check(honest.bytes, longer)).toMatchObject({ verdict: 'INVALID', code: 'CHECKPOINT_MISMATCH' });
+    const elsewhere = chain({ body: `0x${'44'.repeat(32)}` });
+    expect(await check(honest.bytes, elsewhere)).toMatchObject({
+      verdict: 'INVALID',
+      code: 'CHECKPOINT_MISMATCH',
+      step: 0,
+    });
   });
 });
