@@ -23,6 +23,8 @@ import {
 } from './vm.ts';
 import { type WasmModule, wasm } from './webassembly.ts';
 
+/** Version of what the host's side adds: imports, order of evaluation, counts and names of ends. Part of the engine's identity. */
+export const ENVIRONMENT_VERSION = 1;
 /** Longest message of a guest error, in UTF-8 bytes. */
 export const MAX_MESSAGE_BYTES = 2048;
 /** What each thing that leaves counts beside its own bytes. */
@@ -152,7 +154,10 @@ export class GuestSession {
     if (this.#failure !== undefined) return { status: 'failed', error: this.#failure, ...seen };
     if (this.#result !== undefined) return { status: 'done', value: this.#result.value, ...seen };
     if (this.#open.size > 0) return { status: 'waiting', ...seen };
-    const error: GuestError = { code: 'DEADLOCK', message: 'the guest waits, and no host call is open' };
+    // A job that found no memory is gone without a trace.
+    const error: GuestError = this.#instance.exhausted
+      ? { code: 'MEMORY_LIMIT', message: 'out of memory' }
+      : { code: 'DEADLOCK', message: 'the guest waits, and no host call is open' };
     return { status: 'failed', error, ...seen };
   }
 
@@ -233,6 +238,11 @@ export class GuestSession {
   }
 
   #fail(code: GuestErrorCode, message: string): void {
+    // QuickJS throws null, or worse, where it has no room for an error: what fails after memory ran out failed by that.
+    if (this.#instance.exhausted && code === 'TOOL_ERROR') {
+      this.#failure = { code: 'MEMORY_LIMIT', message: 'out of memory' };
+      return;
+    }
     this.#failure = { code, message: cutUtf8(message, MAX_MESSAGE_BYTES) };
   }
 }

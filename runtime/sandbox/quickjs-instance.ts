@@ -101,6 +101,7 @@ export class QuickJsInstance {
   readonly #runtime: Pointer;
   readonly #context: Pointer;
   readonly #functions: HostFunction[] = [];
+  #exhausted = false;
 
   /**
    * @param module - the metered module
@@ -125,6 +126,11 @@ export class QuickJsInstance {
     this.#context = this.#exports.N(this.#runtime, 0);
     if (this.#context === 0) throw new GuestOutOfMemory('no room for a context');
     this.#exports[DEPTH_EXPORT].value = DEPTH_BUDGET;
+  }
+
+  /** Whether an allocation has failed for want of memory. QuickJS's own report of it may be lost: it needs memory too. */
+  get exhausted(): boolean {
+    return this.#exhausted;
   }
 
   /** Fuel left; below zero when it ran out. */
@@ -254,7 +260,11 @@ export class QuickJsInstance {
         return 0;
       },
       j: () => 0, // setitimer
-      k: () => 0, // resize of linear memory: it is reserved whole
+      // resize of linear memory: it is reserved whole, so whoever asks has found it full
+      k: (): number => {
+        this.#exhausted = true;
+        return 0;
+      },
       l: () => undefined, // keep-alive
       m: (time: bigint, to: number) => writeUtc(view(), Number(time), to),
       // time zone: UTC, no summer time

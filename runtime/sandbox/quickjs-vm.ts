@@ -13,6 +13,7 @@ import { RuntimeError } from '../../attest/core/error.ts';
 import { sha256 } from '../../attest/core/hash.ts';
 import { canonicalBytes, type Json } from '../../attest/encoding/canonical-json.ts';
 import { GUEST_PRELUDE } from './guest-prelude.ts';
+import { ENVIRONMENT_VERSION } from './guest-session.ts';
 import { COST_TABLE_VERSION, meterModule, REWRITER_VERSION } from './meter.ts';
 import { C_STACK_BYTES, DEPTH_BUDGET, QUICKJS_SHA256 } from './quickjs-instance.ts';
 import { assertValue } from './values.ts';
@@ -63,6 +64,7 @@ async function makeEngine(): Promise<Engine> {
     costTable: COST_TABLE_VERSION,
     module: toHex(sha256(bytes)),
     prelude: toHex(sha256(utf8(GUEST_PRELUDE))),
+    environment: ENVIRONMENT_VERSION,
     cStackBytes: C_STACK_BYTES,
     depthBudget: DEPTH_BUDGET,
   };
