@@ -140,6 +140,30 @@ describe('the vote', () => {
     await challenger.account.deregister();
   });
 
+  it('counts no stake of the block of the challenge: nobody joins a committee because of it', async () => {
+    const late = await fixture.person();
+    const run = await openNewRun(operator);
+    const history = writeHistory(run, kindsOf(6, false), 'a');
+    await fixture.rpc('evm_setAutomine', [false]);
+    const moves = Promise.all([
+      late.account.register(500n),
+      challenger.account.challenge(sign(history), history.prove(4), digest()),
+    ]);
+    // Both approve their tokens in one block, and move in the next.
+    for (let block = 0; block < 2; block++) {
+      for (let pending = 0; pending < 2; ) {
+        await new Promise((resolve) => setTimeout(resolve, 10));
+        pending = Number(((await fixture.rpc('txpool_status', [])) as { pending: string }).pending);
+      }
+      await fixture.rpc('evm_mine', []);
+    }
+    const [registered, { challengeId, block }] = await moves;
+    await fixture.rpc('evm_setAutomine', [true]);
+    expect(registered.block).toBe(block);
+    expect(await refusalOf(late.account.vote(challengeId, true))).toBe('NoWeight');
+    await late.account.deregister();
+  });
+
   it('counts no more stake than is still there', async () => {
     const leaver = await fixture.person();
     expect(await refusalOf(leaver.account.register(9n))).toBe('StakeTooSmall');
