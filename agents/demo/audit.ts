@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import type { BondAccount } from '../../attest/bond/chain.ts';
 import { hashRequest } from '../../attest/bond/run-id.ts';
 import { fromHex, type Hex, toHex } from '../../attest/core/bytes.ts';
+import { childEntry } from '../../attest/core/entry.ts';
 import type { RunOpenBody } from '../../attest/trace/bodies.ts';
 import { listSubjects } from '../../attest/trace/facts.ts';
 import { hashGuestCode } from '../../attest/trace/guest.ts';
@@ -30,6 +31,9 @@ import { EXPOSURE, type Parties } from './parties.ts';
 
 /** Folder of the example. */
 const EXAMPLE = new URL('../examples/expense-auditor/', import.meta.url);
+
+/** Its agent, as source or compiled. */
+const AGENT = childEntry(import.meta.url, '../examples/expense-auditor/agent.ts').url;
 
 const LIMITS = { bytes: '8000000', fuel: '5000000000', steps: '200', tokens: '20000', wallMs: '120000' } as const;
 
@@ -62,7 +66,7 @@ export async function runAudit(options: {
 }): Promise<AuditedRun> {
   const { vm, server, parties, say } = options;
   const { honest, chainId, contract } = parties;
-  const code = toAgentCode(await bundleAgent(new URL('agent.ts', EXAMPLE)));
+  const code = toAgentCode(await bundleAgent(AGENT));
   const books = await serveBooks(EXAMPLE);
   try {
     const random = () => Uint8Array.from(randomBytes(32));

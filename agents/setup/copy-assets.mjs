@@ -1,0 +1,15 @@
+/**
+ * Copies what the compiler leaves out of a build: data files of the examples.
+ *
+ * @module
+ */
+
+import { cpSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+cpSync(join(root, 'agents/examples'), join(root, 'dist/agents/examples'), {
+  recursive: true,
+  filter: (path) => !path.endsWith('.ts'),
+});
