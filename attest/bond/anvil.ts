@@ -89,12 +89,28 @@ export async function startAnvil(stateFile: string, chainId: bigint, program: st
     child.once('error', (cause) => fail('cannot be run', cause));
     child.once('exit', (code, signal) => fail(`ended at once with ${signal ?? code}`));
   });
+  const pid = child.pid as number;
+  guardAgainstOurDeath(pid, exited);
   return {
-    pid: child.pid as number,
+    pid,
     port,
     kill: (signal) => void child.kill(signal),
     stop: () => stop(child, exited),
   };
+}
+
+/**
+ * Makes anvil end when this process does, in whatever way: a shell waits for the end of a pipe that only we hold open.
+ * It goes first when anvil ends, so that it never meets another process of the same number.
+ */
+function guardAgainstOurDeath(pid: number, exited: Promise<void>): void {
+  const script = 'cat >/dev/null; kill -TERM "$1"';
+  // Detached: Ctrl-C on the terminal reaches the whole group, and the guard must outlive us.
+  const guard = spawn('sh', ['-c', script, 'sh', String(pid)], { stdio: ['pipe', 'ignore', 'ignore'], detached: true });
+  // Without a shell there is no guard; the next start of the same folder stops what was left behind.
+  guard.once('error', () => undefined);
+  guard.unref();
+  void exited.then(() => guard.kill('SIGKILL'));
 }
 
 async function stop(child: ChildProcess, exited: Promise<void>): Promise<void> {

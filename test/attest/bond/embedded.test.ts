@@ -1,7 +1,10 @@
+import { spawn } from 'node:child_process';
 import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { createRequire } from 'node:module';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { findAnvil } from '../../../attest/bond/anvil.ts';
 import { deployTestToken, fundSimulated } from '../../../attest/bond/deploy.ts';
@@ -108,6 +111,28 @@ describe('openEmbeddedChain', () => {
     expect(await balanceOf(next.rpcUrl)).toBe(3n);
     await next.close();
     await chain.close();
+  });
+
+  it('ends with the process that opened it, however that ends', async () => {
+    const dir = temporaryFolder();
+    const module = new URL('../../../attest/bond/embedded.ts', import.meta.url).href;
+    const script = `const { openEmbeddedChain } = await import(${JSON.stringify(module)});
+      console.log((await openEmbeddedChain({ dir: ${JSON.stringify(dir)} })).pid);`;
+    const loader = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
+    const owner = spawn(process.execPath, ['--import', loader, '--input-type=module', '-e', script]);
+    const pid = await new Promise<number>((resolve) => owner.stdout.once('data', (text) => resolve(Number(text))));
+    expect(() => process.kill(pid, 0)).not.toThrow();
+    owner.kill('SIGKILL');
+    const isAlive = () => {
+      try {
+        return process.kill(pid, 0);
+      } catch {
+        return false;
+      }
+    };
+    for (let i = 0; i < 400 && isAlive(); i++) await new Promise((resolve) => setTimeout(resolve, 25));
+    expect(isAlive()).toBe(false);
+    await (await openEmbeddedChain({ dir })).close();
   });
 
   it('says why it cannot start', async () => {
