@@ -13,6 +13,7 @@ import { MerkleTree } from '../../attest/merkle/tree.ts';
 import { signReceipt } from '../../attest/sign/receipt.ts';
 import { type Bodies, type KindBody, parseBody, payloadFields } from '../../attest/trace/bodies.ts';
 import { type Deployment, type SignedCheckpoint, signCheckpoint } from '../../attest/trace/checkpoint.ts';
+import { TraceError } from '../../attest/trace/errors.ts';
 import { inferenceRequestOf } from '../../attest/trace/guest.ts';
 import { type Head, hashHead } from '../../attest/trace/head.ts';
 import { startKindOf } from '../../attest/trace/kinds.ts';
@@ -116,7 +117,7 @@ export function rebuildTrace(
       const open = state.runOpen;
       const contents = texts.get(start);
       if (opened?.kind !== 'inference.start' || open === undefined || contents === undefined) return body;
-      const facts = {
+      const facts = readable(() => ({
         ...deployment,
         run,
         index: start,
@@ -128,14 +129,13 @@ export function rebuildTrace(
           text: readTextPayload(entry.payloads.get('body.text') as Payload, 'text'),
           finishReason: body.finish,
         },
-      };
+      }));
+      if (facts === undefined) return body;
       return { ...body, receipt: signReceipt(facts, keys.receipts).signature };
     });
     if (record.kind === 'inference.start') {
-      texts.set(
-        index,
-        [...entry.payloads.values()].map((payload) => readTextPayload(payload, 'text')),
-      );
+      const contents = readable(() => [...entry.payloads.values()].map((payload) => readTextPayload(payload, 'text')));
+      if (contents !== undefined) texts.set(index, contents);
     }
     const completes = startKindOf(record.kind) !== undefined;
     const head = state.apply(completes ? { record, at: entry.at, of: start } : { record, at: entry.at });
@@ -159,6 +159,16 @@ export function rebuildTrace(
   }
   if (checkpoint === undefined) throw new TypeError('a trace without a checkpoint');
   return { bytes: Buffer.concat(lines.map((line) => encodeLine(line))), heads, records, tree, checkpoint };
+}
+
+/** What is read, or undefined where a payload is not what its place takes: such a lie needs no receipt to be one. */
+function readable<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof TraceError) return undefined;
+    throw error;
+  }
 }
 
 /** Makes the fields of a record that depend on its place fit again. */
