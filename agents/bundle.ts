@@ -67,17 +67,22 @@ export declare namespace bundleAgent {
   type Options = { readonly vm?: Vm };
 }
 
+/**
+ * Folder of the SDK's source. It is bundled from there also when this module runs from `dist`: minified names follow the
+ * frequency of letters in the source, so that compiled files would give another script.
+ */
+const SDK = new URL(import.meta.url.endsWith('.ts') ? './sdk/' : '../../agents/sdk/', import.meta.url);
+const SDK_INDEX = fileURLToPath(new URL('index.ts', SDK));
+const SDK_GUEST = fileURLToPath(new URL('guest.ts', SDK));
+
 /** Builds one script: the developer's module, then a statement that installs what of it is asked for. */
 async function buildScript(file: string, statement: string): Promise<string> {
-  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-  const sdk = fileURLToPath(new URL(`./sdk/index.${extension}`, import.meta.url));
-  const guest = fileURLToPath(new URL(`./sdk/guest.${extension}`, import.meta.url));
   const directory = dirname(file);
   try {
     const result = await build({
       stdin: {
         contents: `import definition from ${JSON.stringify(file)};
-import { installAgent, installTool } from ${JSON.stringify(guest)};
+import { installAgent, installTool } from ${JSON.stringify(SDK_GUEST)};
 ${statement}`,
         resolveDir: directory,
         sourcefile: 'entry.js',
@@ -91,7 +96,7 @@ ${statement}`,
       platform: 'neutral',
       mainFields: ['module', 'main'],
       conditions: ['import', 'default'],
-      alias: { tracebond: sdk },
+      alias: { tracebond: SDK_INDEX },
       define: { 'process.env.NODE_ENV': '"production"' },
       // Names of files are kept in what is not minified, and they would differ from one checkout to the next.
       minify: true,
