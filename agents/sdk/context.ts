@@ -4,8 +4,6 @@
  * @module
  */
 
-import type { Tool } from './tool.ts';
-
 /** Makes a host call; the engine's end of `runtime/spec/sandbox.md#host-calls`. */
 export type HostCaller = (method: string, args: unknown) => Promise<unknown>;
 
@@ -55,12 +53,20 @@ export type BaseContext = {
   log(...values: readonly unknown[]): void;
 };
 
+/** What `ctx.tool` needs of a tool: its name, and its types. */
+export type ToolHandle<Sent, Given> = {
+  readonly kind: 'tool';
+  readonly name: string;
+  /** The types alone; nothing is there when it runs. */
+  readonly types?: { readonly sent: (sent: Sent) => void; readonly given: Given };
+};
+
 /** `ctx` of an agent. */
 export type AgentContext = BaseContext & {
   /** Asks the agent's model. */
   infer(request: InferRequest): Promise<InferAnswer>;
   /** Runs a tool in a sandbox of its own. */
-  tool<Sent, Given>(tool: Tool<Sent, Given>, input: Sent): Promise<Given>;
+  tool<Sent, Given>(tool: ToolHandle<Sent, Given>, input: Sent): Promise<Given>;
 };
 
 /** `ctx` of a tool. */
@@ -80,7 +86,7 @@ export function toAgentContext(call: HostCaller): AgentContext {
         responseFormat: request.responseFormat ?? { type: 'text' },
         stop: request.stop ?? [],
       }) as Promise<InferAnswer>,
-    tool: <Sent, Given>(tool: Tool<Sent, Given>, input: Sent) =>
+    tool: <Sent, Given>(tool: ToolHandle<Sent, Given>, input: Sent) =>
       call('tool', { name: tool.name, input }) as Promise<Given>,
   };
 }

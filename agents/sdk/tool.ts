@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { ToolContext } from './context.ts';
+import type { ToolContext, ToolHandle } from './context.ts';
 import { assertName, type Limits, toLimits } from './limits.ts';
 import type { StandardSchema } from './schema.ts';
 
@@ -48,9 +48,7 @@ export type AnyTool = {
 };
 
 /** A tool that takes `Sent` and gives `Given`. */
-export type Tool<Sent, Given> = AnyTool & {
-  /** The types alone; nothing is there when it runs. */
-  readonly types?: { readonly sent: (sent: Sent) => void; readonly given: Given };
+export type Tool<Sent, Given> = AnyTool & ToolHandle<Sent, Given>;
 };
 
 /**
