@@ -59,6 +59,7 @@ describe('OrderRules', () => {
     ['R6: no agent record after run.open', () => [entry(0), entry(2)], 'head.kind', 'R6'],
     ['R6: an agent record too many', () => [...entries.slice(0, 2), entry(5)], 'head.kind', 'R6'],
     ['R7: a call that was not made', () => at(2, (one) => patchEntry(one, 'call', 9)), 'body.call', 'R7'],
+    ['R7: a call that was decided already', () => at(22, (one) => patchEntry(one, 'call', 4)), 'body.call', 'R7'],
     ['R7: ids out of order', () => at(5, (one) => patchEntry(one, 'calls.0.id', 3)), 'body.calls.0.id', 'R7'],
     ['R7: a tool that is not open', () => at(2, (one) => patchEntry(one, 'by', '0')), 'body.by', 'R7'],
     ['R8: a wrong count', () => at(40, (one) => patchEntry(one, 'records', '40')), 'body.records', 'R8'],

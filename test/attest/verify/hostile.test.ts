@@ -563,6 +563,59 @@ describe('what may be hidden, and is seen', () => {
   });
 });
 
+describe('an agent that ends while a call of it waits', () => {
+  /** Two calls at once, the agent ends with the first answer; `at` gives the place of the second call's records. */
+  const race = async (build: (all: readonly Entry[], second: readonly Entry[]) => readonly Entry[]) => {
+    const racing = await toyRun({
+      guests: {
+        ...toyGuests,
+        agent: async (ctx) => Promise.race([ctx.call('clock.now', {}), ctx.call('clock.now', {})]),
+      },
+    });
+    const all = await readEntries(racing.bytes);
+    expect(all.map((e) => e.record.kind)).toEqual([
+      'run.open',
+      'agent',
+      'policy',
+      'host.start',
+      'host.end',
+      'agent',
+      'run.close',
+    ]);
+    const second = [2, 3].map((i) => patchEntry(copyEntry(all[i] as Entry), 'call', 1));
+    const { bytes } = rebuildTrace(steady(build(all, second)), racing.result.checkpoint.run, OFF_CHAIN, keys);
+    return check(bytes, trustSigner(OPERATOR), racing.executor);
+  };
+
+  it('may lose what is open and close', async () => {
+    const report = await race((all, second) => [
+      ...all.slice(0, 4),
+      ...second,
+      ...all.slice(4, 6),
+      makeEntry(all[4] as Entry, 'host.lost', { reason: 'CANCELLED' }, (second[1] as Entry).index),
+      ...all.slice(6),
+    ]);
+    expect(report).toMatchObject({ verdict: 'MATCH', status: 'done', lost: 1 });
+  });
+
+  it('cannot go on after a loss that stands in the place of an allowed start', async () => {
+    const report = await race((all, second) => [
+      ...all.slice(0, 4),
+      second[0] as Entry,
+      makeEntry(all[4] as Entry, 'host.lost', { reason: 'CRASH' }, 3n),
+      ...all.slice(5),
+    ]);
+    expect(report).toMatchObject({ verdict: 'INVALID', code: 'ORDER_VIOLATION', step: 6, field: 'head.kind' });
+    expect(report.message).toContain('broken off');
+  });
+
+  it('may begin nothing more', async () => {
+    const report = await race((all, second) => [...all.slice(0, 6), ...second, ...all.slice(6)]);
+    expect(report).toMatchObject({ verdict: 'INVALID', code: 'ORDER_VIOLATION', step: 6, field: 'head.kind' });
+    expect(report.message).toContain('the agent has ended');
+  });
+});
+
 describe('a payload left out', () => {
   it('is CANNOT_RECOMPUTE wherever it is, never MATCH and never DIVERGED', async () => {
     let count = 0;
@@ -951,21 +1004,21 @@ describe('many', () => {
     const all = await readEntries(many.bytes);
     // Every effect is begun and none is ended: policy and start of each call, one after the other.
     const starts = all.filter((e) => e.record.kind === 'policy' || e.record.kind === 'host.start');
-    const bytes = rebuildTrace(
-      [
-        ...all.slice(0, 2),
-        ...starts.map((e, i) => ({ ...e, at: (all[1] as Entry).at, checkpoint: i === starts.length - 1 })),
-      ],
-      many.result.checkpoint.run,
-      OFF_CHAIN,
-      keys,
-    ).bytes;
-    expect(await structure(bytes)).toMatchObject({
-      verdict: 'INVALID',
-      code: 'ORDER_VIOLATION',
+    const forged = (change: (one: Entry) => Entry) => {
+      const at = (all[1] as Entry).at;
+      const begun = starts.map((one, i) => ({ ...change(one), at, checkpoint: i === starts.length - 1 }));
+      return rebuildTrace([...all.slice(0, 2), ...begun], many.result.checkpoint.run, OFF_CHAIN, keys).bytes;
+    };
+    const refused = { verdict: 'INVALID', code: 'ORDER_VIOLATION' };
+    expect(await structure(forged((one) => one))).toMatchObject({
+      ...refused,
       field: 'head.kind',
       step: 2 + 2 * 256 + 1,
     });
+    // Four times 60 MiB, shown or not, may be held; the fifth may not.
+    const large = (one: Entry) =>
+      one.record.kind === 'policy' ? one : { ...patchEntry(one, 'bytes', '62914560'), payloads: new Map() };
+    expect(await structure(forged(large))).toMatchObject({ ...refused, field: 'body.bytes', step: 2 + 2 * 4 + 1 });
   });
 });
 
