@@ -42,7 +42,12 @@ module.exports = {
     },
     onlyIn('onnxruntime-outside-session', 'onnxruntime-(node|common|web)', '^inference/session\\.ts$', 'one adapter to ONNX Runtime'),
     onlyIn('quickjs-outside-its-vm', '(quickjs-[^/]+|@jitl/quickjs-[^/]+)', '^runtime/sandbox/quickjs-vm\\.ts$', 'one adapter to QuickJS'),
-    onlyIn('ethers-outside-bond', 'ethers', '^attest/bond/', 'the chain is behind a port; only its adapter knows ethers'),
+    onlyIn(
+      'ethers-outside-its-adapters',
+      'ethers',
+      '^attest/(bond/|sign/eip712\\.ts$)',
+      'the chain is behind a port, EIP-712 behind one file; only these know ethers',
+    ),
     {
       name: 'game-imports-node',
       comment: 'the dispute game is a pure state machine',

@@ -1,14 +1,13 @@
 /**
- * The types of EIP-712: which texts are types, which structs they name, and `encodeType`.
+ * The types of EIP-712: which texts are types, which structs they name, and which of those ethers takes. ethers refuses
+ * recursive structs, which the standard allows, loses a struct named `__proto__`, and needs time by the number of paths
+ * through the types; the type text of such structs is written here.
  *
  * Spec: `attest/spec/encoding.md#typed-data`.
  *
  * @module
  */
 
-import { keccak_256 } from '@noble/hashes/sha3.js';
-import { utf8 } from '../core/bytes.ts';
-import type { Digest } from '../core/hash.ts';
 import { TypedDataError } from './errors.ts';
 
 /** A member of a struct: `type` is atomic, `bytes`, `string`, a struct's name, or an array `T[]`, `T[n]` of one. */
@@ -23,14 +22,14 @@ export type Member = TypedDataField & { readonly base: string; readonly dimensio
 /** Checked structs; every type that they mention exists. */
 export type Schema = {
   readonly structs: ReadonlyMap<string, readonly Member[]>;
-  /** `keccak256(encodeType)` of the structs asked for so far. */
-  readonly typeHashes: Map<string, Digest>;
   /** Characters of `encodeType` that this schema may still produce. */
   readonly budget: { characters: number };
 };
 
 // attacker-controlled: `encodeType` of n structs that name each other is n times as long as the types.
 const MAX_ENCODED_CHARACTERS = 4 * 1024 * 1024;
+/** Characters of types, along every path, up to which ethers is given a struct whole; types in use have some hundred. */
+const MAX_PLAIN_CHARACTERS = 2048;
 const MAX_NAME_LENGTH = 1024;
 const MAX_DIMENSIONS = 32;
 
@@ -57,7 +56,7 @@ export function toSchema(types: unknown): Schema {
       }
     }
   }
-  return { structs, typeHashes: new Map(), budget: { characters: MAX_ENCODED_CHARACTERS } };
+  return { structs, budget: { characters: MAX_ENCODED_CHARACTERS } };
 }
 
 /**
@@ -71,33 +70,40 @@ export function membersOf(schema: Schema, struct: string): readonly Member[] {
   return members;
 }
 
-/** `keccak256(encodeType(struct))`. */
-export function typeHash(schema: Schema, struct: string): Digest {
-  let hash = schema.typeHashes.get(struct);
-  if (hash === undefined) {
-    hash = keccak_256(utf8(encodeSchemaType(schema, struct)));
-    schema.typeHashes.set(struct, hash);
-  }
-  return hash;
+/**
+ * Whether ethers takes a struct with all that it reaches: no cycle, no `__proto__`, not too many paths.
+ *
+ * @throws {@link TypedDataError} `UNKNOWN_TYPE` if there is no such struct
+ */
+export function isPlain(schema: Schema, struct: string): boolean {
+  return plainCharactersLeft(schema, struct, [], MAX_PLAIN_CHARACTERS) >= 0;
+}
+
+/** The struct and those that it reaches, as ethers takes them. */
+export function plainTypes(schema: Schema, struct: string): Record<string, TypedDataField[]> {
+  const names = [struct, ...reachedFrom(schema, struct)];
+  // ethers writes the text of each of them.
+  spend(schema, names.length * MAX_PLAIN_CHARACTERS);
+  return Object.fromEntries(names.map((name) => [name, [...membersOf(schema, name)]]));
 }
 
 /**
- * `encodeType`: the struct, then the structs that it reaches, by name.
+ * `encodeType` of a struct that ethers does not take: the struct, then the structs that it reaches, by name.
  *
  * @throws {@link TypedDataError} `UNKNOWN_TYPE`; `TOO_LARGE` if the texts of one schema come to more than 4 Mi characters
  * @see EIP-712, "Definition of encodeType"
  */
-export function encodeSchemaType(schema: Schema, struct: string): string {
+export function typeText(schema: Schema, struct: string): string {
   const reached = reachedFrom(schema, struct);
   reached.delete(struct);
   let text = '';
   for (const name of [struct, ...[...reached].sort()]) {
-    text += `${name}(${membersOf(schema, name)
+    const part = `${name}(${membersOf(schema, name)
       .map((member) => `${member.type} ${member.name}`)
       .join(',')})`;
-    if (text.length > schema.budget.characters) throw new TypedDataError('TOO_LARGE', 'types are too large together');
+    spend(schema, part.length);
+    text += part;
   }
-  schema.budget.characters -= text.length;
   return text;
 }
 
@@ -128,6 +134,23 @@ function reachedFrom(schema: Schema, struct: string): Set<string> {
     }
   }
   return reached;
+}
+
+/** What is left of `left` after the texts of `struct` and of all below it, once for each path; below zero is too much. */
+function plainCharactersLeft(schema: Schema, struct: string, above: readonly string[], left: number): number {
+  if (above.includes(struct) || struct === '__proto__') return -1;
+  let rest = left - struct.length - 2;
+  for (const { base, name, type } of membersOf(schema, struct)) {
+    if (rest < 0) break;
+    rest -= type.length + name.length + 2;
+    if (rest >= 0 && !isPrimitive(base)) rest = plainCharactersLeft(schema, base, [...above, struct], rest);
+  }
+  return rest;
+}
+
+function spend(schema: Schema, characters: number): void {
+  schema.budget.characters -= characters;
+  if (schema.budget.characters < 0) throw new TypedDataError('TOO_LARGE', 'types are too large together');
 }
 
 function toMembers(struct: string, members: readonly unknown[]): Member[] {

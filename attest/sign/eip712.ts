@@ -2,29 +2,34 @@
  * EIP-712: the digest of typed structured data, whatever its types. A value that is not exactly of its type has no
  * digest; it is never padded, cut, coerced or defaulted into one.
  *
+ * ethers encodes and hashes. It is laxer than that on values, so these are checked first; and it refuses recursive
+ * structs, so of these it encodes the members, one struct at a time.
+ *
  * Spec: `attest/spec/encoding.md#typed-data`.
  *
  * @module
  */
 
 import { keccak_256 } from '@noble/hashes/sha3.js';
-import { concatBytes, fromHex, uintBytes, utf8 } from '../core/bytes.ts';
-import type { Digest } from '../core/hash.ts';
+import { TypedDataEncoder } from 'ethers/hash';
+import { concatBytes, fromHex, utf8 } from '../core/bytes.ts';
+import { type Digest, ZERO_DIGEST } from '../core/hash.ts';
 import { hasLoneSurrogate } from '../encoding/canonical-json.ts';
 import { EncodingError } from '../encoding/errors.ts';
 import { parseAddress } from './address.ts';
 import {
-  encodeSchemaType,
+  isPlain,
   isPrimitive,
   isRecord,
   isRecursive,
   type Member,
   membersOf,
+  plainTypes,
   type Schema,
   type TypedDataField,
   type TypedDataTypes,
   toSchema,
-  typeHash,
+  typeText,
 } from './eip712-types.ts';
 import { TypedDataError } from './errors.ts';
 
@@ -97,7 +102,7 @@ export function hashDomain(domain: TypedDataValue, types: TypedDataTypes = {}): 
  * @throws {@link TypedDataError} as {@link hashTypedData}
  */
 export function hashStruct(types: TypedDataTypes, primaryType: string, message: TypedDataValue): Digest {
-  return structHash({ schema: toSchema(types), path: [primaryType] }, primaryType, message);
+  return structHash({ schema: toSchema(types), encoders: new Map(), path: [primaryType] }, primaryType, message);
 }
 
 /**
@@ -106,7 +111,9 @@ export function hashStruct(types: TypedDataTypes, primaryType: string, message: 
  * @throws {@link TypedDataError} `MALFORMED_TYPES`, `UNKNOWN_TYPE`, `TOO_LARGE`
  */
 export function encodeType(types: TypedDataTypes, primaryType: string): string {
-  return encodeSchemaType(toSchema(types), primaryType);
+  const schema = toSchema(types);
+  if (!isPlain(schema, primaryType)) return typeText(schema, primaryType);
+  return TypedDataEncoder.from(plainTypes(schema, primaryType)).encodeType(primaryType);
 }
 
 const DOMAIN = 'EIP712Domain';
@@ -121,31 +128,95 @@ const DOMAIN_FIELDS: readonly TypedDataField[] = [
 /** Members and indices around a value; a recursive type can nest values without end. */
 const MAX_DEPTH = 128;
 
-type Context = { readonly schema: Schema; readonly path: (string | number)[] };
+/** How values of a struct are hashed. */
+type Encoder = {
+  /** Whether members that are structs are given as values; else as their hashes. */
+  readonly isWhole: boolean;
+  /** Whether such a value may end with `null`. */
+  readonly isRecursive: boolean;
+  /** hashStruct of a checked value. */
+  readonly hash: (value: CheckedStruct) => Digest;
+};
+
+type CheckedStruct = Record<string, unknown>;
+
+type Context = {
+  readonly schema: Schema;
+  /** Of the structs met so far. */
+  readonly encoders: Map<string, Encoder>;
+  readonly path: (string | number)[];
+};
+
+function encoderOf(context: Context, struct: string): Encoder {
+  let encoder = context.encoders.get(struct);
+  if (encoder === undefined) {
+    encoder = isPlain(context.schema, struct)
+      ? wholeEncoder(context.schema, struct)
+      : memberEncoder(context.schema, struct);
+    context.encoders.set(struct, encoder);
+  }
+  return encoder;
+}
+
+function wholeEncoder(schema: Schema, struct: string): Encoder {
+  const library = TypedDataEncoder.from(plainTypes(schema, struct));
+  return { isWhole: true, isRecursive: false, hash: (value) => fromHex(library.hashStruct(struct, value)) };
+}
+
+/** Members that are structs are hashes to ethers; their real names are in the type hash, which is put in afterwards. */
+function memberEncoder(schema: Schema, struct: string): Encoder {
+  const library = TypedDataEncoder.from({
+    Struct: membersOf(schema, struct).map(({ name, type, base }) => ({
+      name,
+      type: isPrimitive(base) ? type : `bytes32${type.slice(base.length)}`,
+    })),
+  });
+  const typeHash = keccak_256(utf8(typeText(schema, struct)));
+  return {
+    isWhole: false,
+    isRecursive: isRecursive(schema, struct),
+    hash: (value) =>
+      keccak_256(concatBytes(typeHash, fromHex(library.encodeData('Struct', value)).subarray(typeHash.length))),
+  };
+}
 
 function structHash(context: Context, struct: string, value: unknown): Digest {
+  const { isWhole, hash } = encoderOf(context, struct);
+  return hash(checkStruct(context, struct, value, isWhole));
+}
+
+/** A struct's value as ethers takes it, a new object; `isWhole` as in {@link Encoder}. */
+function checkStruct(context: Context, struct: string, value: unknown, isWhole: boolean): CheckedStruct {
   const members = membersOf(context.schema, struct);
   if (!isRecord(value)) throw fault(context, 'MALFORMED_VALUE', `expected an object of type ${struct}`);
   const names = new Set(members.map(({ name }) => name));
   for (const key of Object.keys(value)) {
     if (!names.has(key)) throw fault(context, 'UNKNOWN_FIELD', `type ${struct} has no such member`, key.slice(0, 80));
   }
-  const hash = keccak_256.create().update(typeHash(context.schema, struct));
-  for (const member of members) {
-    if (!Object.hasOwn(value, member.name) || value[member.name] === undefined) {
-      throw fault(context, 'MISSING_FIELD', `member of type ${member.type} is missing`, member.name);
-    }
-    hash.update(within(context, member.name, () => encodeMember(context, member, value[member.name])));
-  }
-  return hash.digest();
+  return Object.fromEntries(
+    members.map((member) => {
+      const { name, type } = member;
+      if (!Object.hasOwn(value, name) || value[name] === undefined) {
+        throw fault(context, 'MISSING_FIELD', `member of type ${type} is missing`, name);
+      }
+      return [name, within(context, name, () => checkMember(context, member, value[name], isWhole))];
+    }),
+  );
 }
 
-/** The 32 bytes of a value in `encodeData`; `left` dimensions of an array are still to be opened. */
-function encodeMember(context: Context, member: Member, value: unknown, left = member.dimensions.length): Uint8Array {
+/** `left` dimensions of an array are still to be opened. */
+function checkMember(
+  context: Context,
+  member: Member,
+  value: unknown,
+  isWhole: boolean,
+  left = member.dimensions.length,
+): unknown {
   if (left === 0) {
-    if (isPrimitive(member.base)) return encodePrimitive(context, member.base, value);
+    if (isPrimitive(member.base)) return checkPrimitive(context, member.base, value);
+    if (isWhole) return checkStruct(context, member.base, value, isWhole);
     // Only with an end can a value of a recursive struct be finite: wallets write null for it and hash it to zeros.
-    if (value === null && isRecursive(context.schema, member.base)) return new Uint8Array(32);
+    if (value === null && encoderOf(context, member.base).isRecursive) return ZERO_DIGEST;
     return structHash(context, member.base, value);
   }
   if (!Array.isArray(value)) throw fault(context, 'MALFORMED_VALUE', `expected an array, of type ${member.type}`);
@@ -153,43 +224,42 @@ function encodeMember(context: Context, member: Member, value: unknown, left = m
   if (length !== undefined && value.length !== length) {
     throw fault(context, 'WRONG_LENGTH', `expected ${length} elements, got ${value.length}`);
   }
-  const hash = keccak_256.create();
-  for (let i = 0; i < value.length; i++) {
-    hash.update(within(context, i, () => encodeMember(context, member, value[i], left - 1)));
-  }
-  return hash.digest();
+  return Array.from({ length: value.length }, (_, i) =>
+    within(context, i, () => checkMember(context, member, value[i], isWhole, left - 1)),
+  );
 }
 
-function encodePrimitive(context: Context, type: string, value: unknown): Uint8Array {
+function checkPrimitive(context: Context, type: string, value: unknown): unknown {
   if (type === 'bool') {
     if (typeof value !== 'boolean') throw fault(context, 'MALFORMED_VALUE', 'expected true or false');
-    return uintBytes(value ? 1 : 0, 32);
+    return value;
   }
   if (type === 'address') {
-    const address = typeof value === 'string' ? parseAddress(value) : undefined;
-    if (address === undefined) throw fault(context, 'MALFORMED_ADDRESS', 'expected an address with a right checksum');
-    return concatBytes(new Uint8Array(12), address);
+    if (typeof value !== 'string' || parseAddress(value) === undefined) {
+      throw fault(context, 'MALFORMED_ADDRESS', 'expected an address with a right checksum');
+    }
+    return value.toLowerCase();
   }
   if (type === 'string') {
     if (typeof value !== 'string' || hasLoneSurrogate(value))
       throw fault(context, 'MALFORMED_VALUE', 'expected a text');
-    return keccak_256(utf8(value));
+    return value;
   }
-  if (type === 'bytes') return keccak_256(toBytes(context, value));
+  if (type === 'bytes') return toBytes(context, value);
   if (type.startsWith('bytes')) {
     const width = Number(type.slice('bytes'.length));
     const bytes = toBytes(context, value);
     if (bytes.length !== width) {
       throw fault(context, 'WRONG_LENGTH', `expected ${width} bytes, got ${bytes.length}`);
     }
-    return concatBytes(bytes, new Uint8Array(32 - width));
+    return bytes;
   }
   const isSigned = type.startsWith('int');
   const bits = BigInt(type.slice(isSigned ? 'int'.length : 'uint'.length));
   const integer = toInteger(context, value);
   const [least, most] = isSigned ? [-(1n << (bits - 1n)), (1n << (bits - 1n)) - 1n] : [0n, (1n << bits) - 1n];
   if (integer < least || integer > most) throw fault(context, 'OUT_OF_RANGE', `integer does not fit ${type}`);
-  return uintBytes(BigInt.asUintN(256, integer), 32);
+  return integer;
 }
 
 function toBytes(context: Context, value: unknown): Uint8Array {

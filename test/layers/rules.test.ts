@@ -18,6 +18,7 @@ const RULES = join(REPOSITORY, '.dependency-cruiser.cjs');
 const CLEAN: Readonly<Record<string, string>> = {
   'attest/core/hash.ts': 'export const hash = 1;',
   'attest/bond/ethers-chain.ts': "import { ethers } from 'ethers';\nexport const chain = ethers;",
+  'attest/sign/eip712.ts': "import { ethers } from 'ethers/hash';\nexport const digest = ethers;",
   'attest/dispute/game.ts': "import { hash } from '../core/hash.ts';\nexport const game = hash;",
   'inference/protocol.ts': "import { hash } from '../attest/core/hash.ts';\nexport type Call = typeof hash;",
   'inference/client.ts': "import type { Call } from './protocol.ts';\nexport type Client = Call;",
@@ -64,7 +65,12 @@ beforeEach(() => {
   for (const [name, symbol] of Object.entries(PACKAGES)) {
     plant(
       `node_modules/${name}/package.json`,
-      JSON.stringify({ name, version: '1.0.0', type: 'module', exports: './index.js' }),
+      JSON.stringify({
+        name,
+        version: '1.0.0',
+        type: 'module',
+        exports: { '.': './index.js', './hash': './index.js' },
+      }),
     );
     plant(`node_modules/${name}/index.js`, `export const ${symbol} = 1;`);
   }
@@ -118,7 +124,17 @@ it('finds one planted violation of each kind, and nothing else', async () => {
       'runtime/sandbox/host.ts',
       "import { w } from '@jitl/quickjs-wasmfile-release-sync';\nexport const h = w;",
     ],
-    ['ethers-outside-bond', 'agents/cli/a.ts', "import { ethers } from 'ethers';\nexport const a = ethers;"],
+    ['ethers-outside-its-adapters', 'agents/cli/a.ts', "import { ethers } from 'ethers';\nexport const a = ethers;"],
+    [
+      'ethers-outside-its-adapters',
+      'attest/sign/receipt.ts',
+      "import { ethers } from 'ethers/hash';\nexport const r = ethers;",
+    ],
+    [
+      'ethers-outside-its-adapters',
+      'attest/sign/eip712-types.ts',
+      "import type { ethers } from 'ethers';\nexport type T = typeof ethers;",
+    ],
     ['game-imports-node', 'attest/dispute/game.ts', "import { join } from 'node:path';\nexport const game = join;"],
     ['setup-needs-packages', 'agents/setup/a.mjs', "import { ethers } from '../../attest/core/hash.ts';\nethers();"],
     ['product-imports-test', 'runtime/d.ts', "import { fake } from '../test/support/fake.ts';\nexport const d = fake;"],
