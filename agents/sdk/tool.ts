@@ -49,7 +49,6 @@ export type AnyTool = {
 
 /** A tool that takes `Sent` and gives `Given`. */
 export type Tool<Sent, Given> = AnyTool & ToolHandle<Sent, Given>;
-};
 
 /**
  * Defines a tool.
