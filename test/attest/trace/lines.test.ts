@@ -44,6 +44,14 @@ describe('lines', () => {
     expect(() => parseLine(utf8(text))).toThrow(expect.objectContaining({ code }));
   });
 
+  it('count values before they are read, texts apart', () => {
+    const line = (item: string) => utf8(`{"record":[${item.repeat(2 * MAX_LINE_VALUES)}0]}`);
+    expect(() => parseLine(line('"a text to count",'))).toThrow(/more than 65536 values/);
+    expect(() => parseLine(line('[],[],[],[],'))).toThrow(/more than 65536 values/);
+    const text = utf8(`{"note":"${'\\",[{'.repeat(1 << 18)}"}`);
+    expect(() => parseLine(text)).toThrow(/unknown fields note/);
+  });
+
   it('refuse bytes that are no UTF-8, and a line beyond the longest', () => {
     expect(() => parseLine(Uint8Array.of(0x7b, 0xff, 0x7d))).toThrow(/not canonical JSON/);
     expect(() => parseLine(new Uint8Array(MAX_LINE_BYTES + 1))).toThrow(/longer than/);
