@@ -96,7 +96,7 @@ function permuteRows(tensor: TensorData, size: number): TensorData {
 }
 
 /** Seeded noise in place of weights, for tests that only need a small sound file. */
-export function noise(count: number, seed: number): Uint8Array {
+function noise(count: number, seed: number): Uint8Array {
   let state = seed >>> 0 || 1;
   return floatBytes(
     Float32Array.from({ length: count }, () => {
