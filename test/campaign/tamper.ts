@@ -68,9 +68,10 @@ const lie: Attack = async (random, { toy, entries }) => {
   const { bytes } = rebuildTrace(editAt(entries, at, change.make), toy.result.checkpoint.run, OFF_CHAIN, keys);
   const { verdict, step } = await verifyBundle({ ...ports, executor: toy.executor }, [bytes]);
   if (verdict !== 'INVALID' && verdict !== 'DIVERGED') return `record ${at}, ${change.what}: ${verdict}`;
-  // The name of a call is contradicted first by the order, at the decision on that call, which follows.
-  const expected = change.what === 'calls.0.method' && verdict === 'INVALID' ? at + 1 : at;
-  return step === expected ? '' : `record ${at}, ${change.what}: found at ${step}`;
+  // A call or a decision is contradicted first by the order: at the decision or the start that must follow it.
+  const before = entry.record.kind === 'policy' || change.what === 'calls.0.method';
+  const expected = before && verdict === 'INVALID' ? [at, at + 1] : [at];
+  return expected.includes(step ?? -1) ? '' : `record ${at}, ${change.what}: found at ${step}`;
 };
 
 function lieAbout(random: Random, entry: Entry): { what: string; make: (entry: Entry) => Entry } | undefined {
