@@ -94,18 +94,6 @@ function permuteRows(tensor: TensorData, size: number): TensorData {
   }
   return { ...tensor, bytes };
 }
-
-/** Seeded noise in place of weights, for tests that only need a small sound file. */
-function noise(count: number, seed: number): Uint8Array {
-  let state = seed >>> 0 || 1;
-  return floatBytes(
-    Float32Array.from({ length: count }, () => {
-      state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-      return state / 2 ** 32 - 0.5;
-    }),
-  );
-}
-
 function numberOf(field: Field | undefined): number {
   if (field?.type !== 'u32') throw new TypeError('expected a u32 field');
   return field.value;
