@@ -6,7 +6,7 @@
  * @module
  */
 
-import { type Field, floatBytes, type TensorData } from './gguf-writer.ts';
+import type { Field, TensorData } from './gguf-writer.ts';
 
 export type Stories = { readonly fields: Map<string, Field>; readonly tensors: Map<string, TensorData> };
 
