@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Grant, PolicyRules } from '../attest/trace/policy.ts';
+import type { PolicyRules, ToolGrant } from '../attest/trace/policy.ts';
 import type { ToolManifest } from './sdk/index.ts';
 
 /** What the operator allows. */
@@ -32,7 +32,7 @@ export function createPolicy(
     tools: names.map((name) => {
       const { fetch = [], kv, clock, random } = tools.get(name) ?? {};
       const origins = grants.origins.filter((origin) => fetch.some((pattern) => coversOrigin(pattern, origin)));
-      const fetches: Grant = { capability: 'http.fetch', maxBytes: grants.maxBytes, methods: ['GET'], origins };
+      const fetches: ToolGrant = { capability: 'http.fetch', maxBytes: grants.maxBytes, methods: ['GET'], origins };
       const declared = plainGrants([
         ...(kv === true ? (['kv.get', 'kv.put'] as const) : []),
         ...(clock === true ? (['clock.now'] as const) : []),
@@ -43,7 +43,7 @@ export function createPolicy(
   };
 }
 
-function plainGrants(capabilities: readonly (typeof ALWAYS)[number][]): readonly Grant[] {
+function plainGrants(capabilities: readonly (typeof ALWAYS)[number][]): readonly ToolGrant[] {
   return capabilities.map((capability) => ({ capability }));
 }
 

@@ -42,6 +42,7 @@ export function printReport(file: string, report: VerifyReport): void {
   console.log(
     `  records    ${classes.recomputable} recomputable (${report.checked} executed again and equal), ${classes.attested} attested, ${classes.opaque} opaque`,
   );
+  console.log(`  ended      ${report.status ?? 'not closed'}, ${report.lost} started effects lost`);
   console.log(`  time       ${report.timing.totalMs} ms`);
   console.log(`  ${NOT_PROVED}`);
 }

@@ -14,9 +14,7 @@ import type { Counters } from './state.ts';
 
 const plain = <const C extends string>(capability: C) => object({ capability: oneOf(capability) });
 
-const grant = tagged('capability', {
-  inference: plain('inference'),
-  tool: object({ capability: oneOf('tool'), names: array(text(64), 64) }),
+const hostGrants = {
   'http.fetch': object({
     capability: oneOf('http.fetch'),
     maxBytes: integer(1, 16 * 1024 * 1024),
@@ -27,14 +25,26 @@ const grant = tagged('capability', {
   'kv.put': plain('kv.put'),
   'clock.now': plain('clock.now'),
   'random.bytes': plain('random.bytes'),
+} as const;
+
+/** What a tool may be granted: the host's capabilities. Tools call no tools and no model in this version. */
+const toolGrant = tagged('capability', hostGrants);
+
+const grant = tagged('capability', {
+  inference: plain('inference'),
+  tool: object({ capability: oneOf('tool'), names: array(text(64), 64) }),
+  ...hostGrants,
 });
 
-/** One thing that is granted. */
+/** One thing that is granted to the agent. */
 export type Grant = ShapeOf<typeof grant>;
+
+/** One thing that is granted to a tool. */
+export type ToolGrant = ShapeOf<typeof toolGrant>;
 
 const rules = object({
   agent: array(grant, 64),
-  tools: array(object({ grants: array(grant, 64), name: text(64) }), 64),
+  tools: array(object({ grants: array(toolGrant, 64), name: text(64) }), 64),
   version: oneOf(1),
 });
 

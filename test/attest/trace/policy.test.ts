@@ -62,6 +62,11 @@ describe('parsePolicy', () => {
     ['an unknown capability', (policy) => ({ ...policy, agent: [{ capability: 'fly' }] }), 'policy.agent.0.capability'],
     ['a grant with more', (policy) => ({ ...policy, agent: [{ capability: 'kv.get', x: 1 }] }), 'policy.agent.0.x'],
     ['a tool without grants', (policy) => ({ ...policy, tools: [{ name: 'x' }] }), 'policy.tools.0.grants'],
+    [
+      'a tool that may call tools',
+      (policy) => ({ ...policy, tools: [{ grants: [{ capability: 'tool', names: ['x'] }], name: 'x' }] }),
+      'policy.tools.0.grants.0.capability',
+    ],
     ['no object', () => null, 'policy'],
   ])('refuses %s', (_, change, field) => {
     expect(() => parsePolicy(change(TOY_POLICY as unknown as { [key: string]: Json }))).toThrow(
