@@ -26,6 +26,8 @@ COPY --from=build /app/package.json /app/LICENSE ./
 # The set-up and the command as in the published package; no TypeScript source lies beside them, so dist is run.
 COPY --from=build /app/agents/cli/tracebond.mjs ./agents/cli/tracebond.mjs
 COPY --from=build /app/agents/setup ./agents/setup
+# The bundler puts the SDK's own source into every guest script.
+COPY --from=build /app/agents/sdk ./agents/sdk
 COPY --from=build /app/inference/spec ./inference/spec
 RUN mkdir -p /home/node/.cache/tracebond && chown -R node:node /home/node/.cache
 USER node
