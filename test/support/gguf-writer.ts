@@ -24,11 +24,6 @@ export type TensorData = {
 
 const NUMBERS = { u8: 0, u32: 4, i32: 5, f32: 6, bool: 7, string: 8, array: 9, u64: 10 } as const;
 
-/** Bytes of binary32 values. */
-function floatBytes(values: Float32Array): Uint8Array {
-  return new Uint8Array(values.buffer.slice(values.byteOffset, values.byteOffset + values.byteLength));
-}
-
 /** Writes a whole file. */
 export function writeGguf(
   fields: ReadonlyMap<string, Field>,
