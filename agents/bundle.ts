@@ -11,7 +11,6 @@ import { fileURLToPath } from 'node:url';
 import { type BuildFailure, build } from 'esbuild';
 import { RuntimeError } from '../attest/core/error.ts';
 import type { Json } from '../attest/encoding/canonical-json.ts';
-import { type Bundle, bundleDigest } from '../runtime/sandbox/bundle.ts';
 import { openQuickJsVm } from '../runtime/sandbox/quickjs-vm.ts';
 import type { Vm, VmOptions } from '../runtime/sandbox/vm.ts';
 import type { AgentManifest, ToolManifest } from './sdk/manifest.ts';
@@ -23,6 +22,13 @@ export type BundleErrorCode = 'BUILD_FAILED' | 'MANIFEST_FAILED' | 'MANIFEST_INV
 export class BundleError extends RuntimeError<BundleErrorCode> {
   override readonly name = 'BundleError';
 }
+
+/** Script and manifest of one agent or tool; their digest is that of the guest code made of them (`guest-code.ts`). */
+export type Bundle<Manifest> = {
+  /** Script that sets `globalThis.__tracebond`. */
+  readonly source: string;
+  readonly manifest: Manifest;
+};
 
 /** An agent and its tools, ready to run. */
 export type BundledAgent = {
@@ -55,9 +61,9 @@ export async function bundleAgent(entryFile: string | URL, options: bundleAgent.
       if (!isToolManifest(described) || described.name !== name) {
         throw new BundleError('MANIFEST_INVALID', `tool ${name} describes itself oddly`, { at: { tool: name } });
       }
-      tools.push({ name, source: script, digest: bundleDigest(script, described), manifest: described });
+      tools.push({ name, source: script, manifest: described });
     }
-    return { agent: { source, digest: bundleDigest(source, manifest), manifest }, tools };
+    return { agent: { source, manifest }, tools };
   } finally {
     if (options.vm === undefined) await vm.close();
   }

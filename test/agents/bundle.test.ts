@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { BundleError, bundleAgent } from '../../agents/bundle.ts';
-import { bundleDigest } from '../../runtime/sandbox/bundle.ts';
+import { toAgentCode } from '../../agents/guest-code.ts';
+import { hashGuestCode } from '../../attest/trace/guest.ts';
 import { openQuickJsVm } from '../../runtime/sandbox/quickjs-vm.ts';
 import type { Vm, VmOptions, VmState } from '../../runtime/sandbox/vm.ts';
 
@@ -88,10 +89,9 @@ describe('a bundle', () => {
       inputSchema: expect.objectContaining({ type: 'object', required: ['a'] }),
     });
     expect(tools[1]?.manifest.inputSchema).toBeNull();
-    for (const { source, digest, manifest } of [agent, ...tools]) {
-      expect(digest).toBe(bundleDigest(source, JSON.parse(JSON.stringify(manifest))));
-    }
-    expect(new Set([agent.digest, ...tools.map(({ digest }) => digest)]).size).toBe(3);
+    const code = toAgentCode({ agent, tools });
+    const digests = [code.agent, ...code.tools.values()].map(hashGuestCode);
+    expect(new Set(digests).size).toBe(3);
   });
 
   it('runs what it is for and nothing else', async () => {
@@ -146,8 +146,13 @@ describe('a bundle', () => {
     const first = await bundleAgent(join(folder, 'adder/agent.ts'), { vm });
     await write('other/double.ts', DOUBLE.replace('2 *', '3 *'));
     const other = await bundleAgent(await write('other/agent.ts', ADDER), { vm });
-    expect(other.agent.digest).not.toBe(first.agent.digest);
-    expect(other.tools[0]?.digest).not.toBe(first.tools[0]?.digest);
+    const digestsOf = (bundle: typeof first) => {
+      const code = toAgentCode(bundle);
+      return [code.agent, ...code.tools.values()].map(hashGuestCode);
+    };
+    expect(digestsOf(first)).toEqual(digestsOf(await bundleAgent(join(folder, 'adder/agent.ts'), { vm })));
+    expect(digestsOf(other)[0]).not.toBe(digestsOf(first)[0]);
+    expect(digestsOf(other)[1]).not.toBe(digestsOf(first)[1]);
   });
 
   it('takes a package in CommonJS without the path that it lies at', async () => {
