@@ -67,10 +67,11 @@ async function readTrust(rpcUrl: string, contract: Hex, closeChain: () => Promis
         const { bonded, stake } = await reader.readOperator(open.operator);
         const standing = { trusted: opened && bonded, opened, bonded: stake.toString() };
         if (entry === undefined || !opened) return standing;
-        const { body, checkpoint, status } = entry;
+        const { body, checkpoint, deadline, exposure, status } = entry;
         const isClosed =
           checkpoint !== undefined && (status === 'closed' || status === 'settled' || status === 'slashed');
-        return { ...standing, onChain: isClosed ? { body, closed: checkpoint } : { body } };
+        const onChain = { body, deadline, exposure };
+        return { ...standing, onChain: isClosed ? { ...onChain, closed: checkpoint } : onChain };
       },
     },
     async close() {

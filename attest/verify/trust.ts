@@ -41,6 +41,10 @@ export type Standing = {
   readonly onChain?: {
     /** Body digest of record 0. */
     readonly body: Hex;
+    /** Unix seconds until which the run had to be closed. */
+    readonly deadline: bigint;
+    /** Value at risk that the bond stands for. */
+    readonly exposure: bigint;
     /** Checkpoint with which the run was closed. */
     readonly closed?: { readonly size: bigint; readonly root: Hex };
   };

@@ -172,6 +172,11 @@ function compareWithChain(open: RunOpenBody, { onChain }: Standing, reader: Stru
       error: fieldError('CHECKPOINT_MISMATCH', 'head.body', `the chain has ${onChain.body}, got ${body}`),
     };
   }
+  for (const name of ['deadline', 'exposure'] as const) {
+    if (onChain[name].toString() === open[name]) continue;
+    const message = `the chain has ${onChain[name]}, got ${open[name]}`;
+    return { step: 0, error: fieldError('CHECKPOINT_MISMATCH', `body.${name}`, message) };
+  }
   const { closed } = onChain;
   const { root, size } = reader.end;
   if (closed === undefined || !reader.end.closed || root === undefined) return undefined;

@@ -356,7 +356,12 @@ describe('a chain', () => {
       trusted: true,
       opened: true,
       bonded: '1',
-      onChain: { body: toHex(hashBody(open)), ...more },
+      onChain: {
+        body: toHex(hashBody(open)),
+        deadline: BigInt(open.deadline),
+        exposure: BigInt(open.exposure),
+        ...more,
+      },
     }),
   });
 
@@ -373,6 +378,14 @@ describe('a chain', () => {
     });
     const longer = chain({ closed: { ...closed, size: size + 1n } });
     expect(await check(honest.bytes, longer)).toMatchObject({ verdict: 'INVALID', code: 'CHECKPOINT_MISMATCH' });
+    expect(await check(honest.bytes, chain({ deadline: 1n }))).toMatchObject({
+      code: 'CHECKPOINT_MISMATCH',
+      field: 'body.deadline',
+    });
+    expect(await check(honest.bytes, chain({ exposure: 1n }))).toMatchObject({
+      code: 'CHECKPOINT_MISMATCH',
+      field: 'body.exposure',
+    });
     const elsewhere = chain({ body: `0x${'44'.repeat(32)}` });
     expect(await check(honest.bytes, elsewhere)).toMatchObject({
       verdict: 'INVALID',
