@@ -6,6 +6,7 @@
 
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { RuntimeError } from '../attest/core/error.ts';
 import type { TraceSink } from '../attest/trace/writer.ts';
 
@@ -58,8 +59,16 @@ export async function openJournal(
   };
 }
 
-function createFile(path: string): Promise<JournalFile> {
-  return open(path, constants.O_CREAT | constants.O_EXCL | constants.O_APPEND | constants.O_WRONLY, 0o644);
+async function createFile(path: string): Promise<JournalFile> {
+  const file = await open(path, constants.O_CREAT | constants.O_EXCL | constants.O_APPEND | constants.O_WRONLY, 0o644);
+  // The name of a new file is durable only with its folder.
+  const folder = await open(dirname(path), constants.O_RDONLY);
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+  return file;
 }
 
 function journalError(path: string, cause: unknown): JournalError {
