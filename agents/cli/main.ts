@@ -44,10 +44,15 @@ export async function main(argv: readonly string[]): Promise<number> {
   } catch (error) {
     // Commander has already printed its message; help and version are no failure.
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 1;
-    if (!RuntimeError.is(error)) throw error;
+    if (!RuntimeError.is(error) && !isSystemError(error)) throw error;
     console.error(`tracebond: ${error.code}: ${error.message}`);
     return 1;
   }
+}
+
+/** What this computer refused, such as a file that may not be read: its code is the system's (`EACCES`). */
+function isSystemError(error: unknown): error is Error & { readonly code: string } {
+  return error instanceof Error && 'syscall' in error && 'code' in error && typeof error.code === 'string';
 }
 
 /** The version of the nearest `package.json` above, which is the package's own from source and from `dist`. */

@@ -74,13 +74,24 @@ async function verifyPaths(path: string, options: Options): Promise<Verdict> {
   return worst;
 }
 
-/** Verifies one file. */
+/**
+ * Verifies one file.
+ *
+ * @throws {@link VerifyUsageError} `NO_SUCH_BUNDLE`: the file cannot be read
+ */
 export async function verifyFile(file: string, trust: Trust, opened: OpenExecutor | undefined): Promise<VerifyReport> {
   const ports = { trust, now: () => performance.now() };
-  return verifyBundle(
-    opened === undefined ? ports : { ...ports, executor: opened.executor },
-    createReadStream(file, { highWaterMark: 1 << 18 }),
-  );
+  const source = createReadStream(file, { highWaterMark: 1 << 18 });
+  try {
+    return await verifyBundle(opened === undefined ? ports : { ...ports, executor: opened.executor }, source);
+  } catch (cause) {
+    if (source.errored === null) throw cause;
+    throw new VerifyUsageError(
+      'NO_SUCH_BUNDLE',
+      `${file} cannot be read (${(source.errored as NodeJS.ErrnoException).code})`,
+      { at: { path: file }, cause },
+    );
+  }
 }
 
 async function listBundles(path: string): Promise<readonly string[]> {
@@ -99,6 +110,9 @@ async function openTrust(
 ): Promise<{ readonly trust: Trust; close(): Promise<void> }> {
   const none = async () => {};
   if (options.rpc !== undefined || options.contract !== undefined) {
+    if (options.signer !== undefined) {
+      throw new VerifyUsageError('BAD_OPTION', '--signer and --rpc each say whom to trust: give one of them');
+    }
     if (options.rpc === undefined) throw new VerifyUsageError('BAD_OPTION', '--contract needs --rpc');
     if (options.rpc !== 'embedded' && options.contract === undefined) {
       throw new VerifyUsageError('BAD_OPTION', '--rpc needs --contract');
