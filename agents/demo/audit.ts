@@ -27,6 +27,7 @@ import { bundleAgent } from '../bundle.ts';
 import { toAgentCode } from '../guest-code.ts';
 import { createPolicy } from '../guest-policy.ts';
 import { serveBooks } from './books-server.ts';
+import { DemoError } from './errors.ts';
 import { EXPOSURE, type Parties } from './parties.ts';
 
 /** Folder of the example. */
@@ -118,7 +119,8 @@ export async function runAudit(options: {
     } finally {
       await journal.close();
     }
-    if (result.status !== 'done') throw new Error(`the run ended as ${result.status}: ${result.error?.message}`);
+    if (result.status !== 'done')
+      throw new DemoError('DEMO_FAILED', `the run ended as ${result.status}: ${result.error?.message}`);
     await honest.account.closeRun(result.checkpoint);
     const report = result.output as unknown as AuditReport;
     return { path, result, report, classified: await countRight(report) };

@@ -25,6 +25,7 @@ import { type OpenExecutor, openExecutor } from '../cli/executor.ts';
 import { addTrust } from '../cli/trust-store.ts';
 import { type AuditedRun, openOnChain, runAudit } from './audit.ts';
 import { disputeStep } from './dispute.ts';
+import { DemoError } from './errors.ts';
 import { type Entry, type Forgery, readEntries, rebuildTrace } from './forge.ts';
 import { asOperator, changeOutputToken, changeToolResult, dropRecord, type Lie } from './lies.ts';
 import { gatherParties, type Parties, TOKEN } from './parties.ts';
@@ -101,7 +102,7 @@ export async function playDemo({ environment, say }: DemoOptions): Promise<DemoR
       `   ${honest.verdict}: ${honest.checked} of ${honest.classes.recomputable} recomputable records equal, ${honest.timing.totalMs} ms`,
     );
     if (honest.verdict !== 'MATCH')
-      throw new Error(`the honest run came out as ${honest.verdict} ${honest.code ?? ''}`);
+      throw new DemoError('DEMO_FAILED', `the honest run came out as ${honest.verdict} ${honest.code ?? ''}`);
 
     say('4. a cheating operator rewrites the run, and makes index, prev, states, tree and signatures fit again');
     const entries = await readEntries(bytes);
@@ -113,7 +114,7 @@ export async function playDemo({ environment, say }: DemoOptions): Promise<DemoR
     say('6. the same operator signs two histories of one run');
     const equivocation = await playEquivocation({ parties, entries, receiptKey, say });
 
-    tellEnd(audited, environment, say);
+    tellEnd(audited, environment, parties.contract, say);
     return {
       bundle: audited.path,
       signer: parties.honest.address,
@@ -151,7 +152,8 @@ async function verifierOf(environment: Environment, opened: OpenExecutor): Promi
 async function recordTrust(environment: Environment, parties: Parties, run: Hex): Promise<void> {
   const { honest } = parties;
   const [entry, standing] = [await honest.account.readRun(run), await honest.account.readOperator(honest.address)];
-  if (entry === undefined || !standing.bonded) throw new Error('the chain does not know the run or its bond');
+  if (entry === undefined || !standing.bonded)
+    throw new DemoError('DEMO_FAILED', 'the chain does not know the run or its bond');
   await addTrust(trustPath(environment), {
     signer: entry.operator,
     contract: parties.contract,
@@ -183,7 +185,8 @@ async function playLies(scene: {
     await writeFile(path, forgery.bytes);
     say(`   ${lie.told}`);
     say(`     -> ${report.verdict} at record ${report.step}, ${report.field}${describe(report)}`);
-    if (report.step !== lie.step) throw new Error(`the lie at record ${lie.step} was reported at ${report.step}`);
+    if (report.step !== lie.step)
+      throw new DemoError('DEMO_FAILED', `the lie at record ${lie.step} was reported at ${report.step}`);
     lies.push({
       name: lie.name,
       verdict: report.verdict,
@@ -213,7 +216,7 @@ async function playDispute(scene: {
     `   challenged at record ${lie.report.step}; ${parties.voters.length} registered re-executors execute it again and vote (SIMULATED parties)`,
   );
   const judged = await disputeStep(parties, scene.rpcUrl, lie.forgery, lie.report, () => verify(lie.forgery.bytes));
-  if (judged.slash === undefined) throw new Error(`the vote ended as ${judged.outcome}`);
+  if (judged.slash === undefined) throw new DemoError('DEMO_FAILED', `the vote ended as ${judged.outcome}`);
   const after = (await cheater.account.readOperator(cheater.address)).stake;
   say(
     `   ${judged.outcome}: bond ${tokens(before)} -> ${tokens(after)}, ${tokens(judged.slash.burned)} burned, ${tokens(judged.slash.paid)} to the challenger`,
@@ -279,7 +282,7 @@ function tellAudit(audited: AuditedRun, say: (line: string) => void): void {
   );
 }
 
-function tellEnd(audited: AuditedRun, environment: Environment, say: (line: string) => void): void {
+function tellEnd(audited: AuditedRun, environment: Environment, contract: Hex, say: (line: string) => void): void {
   say(
     'Proved: who signed the run, which code, model and policy ran, and that every recomputable record follows from the ones before.',
   );
@@ -290,7 +293,7 @@ function tellEnd(audited: AuditedRun, environment: Environment, say: (line: stri
   say(`trust file  ${trustPath(environment)}`);
   say(`chain state ${chainFolder(environment)}`);
   say(`again       npx tracebond verify ${audited.path}`);
-  say(`on chain    npx tracebond verify ${audited.path} --rpc embedded`);
+  say(`on chain    npx tracebond verify ${audited.path} --rpc embedded --contract ${contract}`);
 }
 
 function describe(report: VerifyReport): string {

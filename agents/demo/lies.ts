@@ -7,6 +7,7 @@
 import type { Json } from '../../attest/encoding/canonical-json.ts';
 import type { RunOpenBody } from '../../attest/trace/bodies.ts';
 import { readIdsPayload, readJsonPayload, readTextPayload } from '../../attest/trace/payload.ts';
+import { DemoError } from './errors.ts';
 import { type Entry, replacePayload } from './forge.ts';
 
 /** A lie: the changed entries, and the record at which it stands. */
@@ -52,13 +53,16 @@ export function changeOutputToken(entries: readonly Entry[]): Lie {
       step: Number(victim.index),
     };
   }
-  throw new Error('the model gave one and the same answer to every question: there is no other token to lie with');
+  throw new DemoError(
+    'DEMO_FAILED',
+    'the model gave one and the same answer to every question: there is no other token to lie with',
+  );
 }
 
 /** A tool computed something else: the first total of the audit is a hundred times smaller. */
 export function changeToolResult(entries: readonly Entry[]): Lie {
   const victim = entries.filter((entry) => entry.record.kind === 'tool.end').at(-1);
-  if (victim === undefined) throw new Error('the run used no tool');
+  if (victim === undefined) throw new DemoError('DEMO_FAILED', 'the run used no tool');
   const result = readJsonPayload(required(victim, 'body.result'), 'body.result') as {
     readonly totals: readonly { readonly category: string; readonly cents: number }[];
     readonly flags: Json;
@@ -77,7 +81,7 @@ export function changeToolResult(entries: readonly Entry[]): Lie {
 /** Something never happened: the answer of the model to one question is left out. */
 export function dropRecord(entries: readonly Entry[]): Lie {
   const victim = entries.filter((entry) => entry.record.kind === 'inference.end')[2];
-  if (victim === undefined) throw new Error('the run has fewer than three inferences');
+  if (victim === undefined) throw new DemoError('DEMO_FAILED', 'the run has fewer than three inferences');
   return {
     name: 'dropped-record',
     told: `record ${victim.index} (${victim.record.kind}) is left out`,
@@ -92,6 +96,6 @@ function replaceEntry(entries: readonly Entry[], changed: Entry): readonly Entry
 
 function required(entry: Entry, field: string) {
   const payload = entry.payloads.get(field);
-  if (payload === undefined) throw new Error(`record ${entry.index} shows no ${field}`);
+  if (payload === undefined) throw new DemoError('DEMO_FAILED', `record ${entry.index} shows no ${field}`);
   return payload;
 }

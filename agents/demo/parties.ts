@@ -10,6 +10,7 @@ import { deployBond, deployTestToken, fundSimulated } from '../../attest/bond/de
 import { openBondAccount } from '../../attest/bond/ethers-chain.ts';
 import type { Hex } from '../../attest/core/bytes.ts';
 import { addressOf } from '../../attest/sign/secp256k1.ts';
+import { DemoError } from './errors.ts';
 
 /** A person with a key of 32 bytes and an account on the chain. */
 export type Party = { readonly address: Hex; readonly key: Uint8Array; readonly account: BondAccount };
@@ -104,6 +105,6 @@ export async function advanceTime(rpcUrl: string, seconds: bigint): Promise<void
       body: JSON.stringify({ jsonrpc: '2.0', id: 1, method, params }),
     });
     const { error } = (await response.json()) as { error?: { message: string } };
-    if (error !== undefined) throw new Error(`${method}: ${error.message}`);
+    if (error !== undefined) throw new DemoError('DEMO_FAILED', `${method}: ${error.message}`);
   }
 }
