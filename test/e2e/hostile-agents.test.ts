@@ -66,6 +66,28 @@ describe('a tool that misbehaves', () => {
     expect(report).toMatchObject({ verdict: 'MATCH' });
   });
 
+  it('sees the time of the last delivery, the same when it is replayed', async () => {
+    const tool = `
+      const before = Date.now();
+      await call('random.bytes', { length: 1 });
+      return { before, after: Date.now() };`;
+    const agent = `
+      const began = Date.now();
+      const inner = await call('tool', { name: 'tool', input: null });
+      return { began, inner, ended: Date.now() };`;
+    let clock = 1_700_000_000_000;
+    const { result, report } = await play({ agent, tool, now: () => (clock += 5) });
+    const { began, inner, ended } = result.output as {
+      began: number;
+      inner: { before: number; after: number };
+      ended: number;
+    };
+    expect(began).toBeLessThan(inner.before);
+    expect(inner.before).toBeLessThan(inner.after);
+    expect(inner.after).toBeLessThan(ended);
+    expect(report).toMatchObject({ verdict: 'MATCH' });
+  });
+
   it('may race its calls: the recorded order is replayed', async () => {
     const tool = `
       const first = await Promise.race([call('random.bytes', { length: 4 }), call('random.bytes', { length: 8 })]);

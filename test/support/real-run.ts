@@ -38,6 +38,8 @@ export type RealOptions = {
   readonly toolFuel?: string;
   readonly memoryMb?: number;
   readonly ports?: Partial<RunPorts>;
+  /** Clock of the records. */
+  readonly now?: () => number;
 };
 
 /** Runs `agent` (a script body) with a tool named `tool`. */
@@ -75,7 +77,7 @@ export async function realRun(vm: Vm, options: RealOptions) {
   });
   const parts: Uint8Array[] = [];
   const sink = { append: async (bytes: Uint8Array) => void parts.push(bytes) };
-  const writer = new TraceWriter({ sink, now: Date.now, salt: random }, run, OFF_CHAIN, OPERATOR_KEY);
+  const writer = new TraceWriter({ sink, now: options.now ?? Date.now, salt: random }, run, OFF_CHAIN, OPERATOR_KEY);
   const result = await runAgent({ vm, inference: toyClient, writer, now: Date.now, ...options.ports }, plan);
   return { result, bytes: Buffer.concat(parts), executor: createExecutor(vm, toyRecomputer) };
 }

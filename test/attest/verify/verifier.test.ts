@@ -4,12 +4,12 @@ import { toHex, utf8 } from '../../../attest/core/bytes.ts';
 import { sha256 } from '../../../attest/core/hash.ts';
 import type { Json } from '../../../attest/encoding/canonical-json.ts';
 import { addressOf } from '../../../attest/sign/secp256k1.ts';
-import { parseBody } from '../../../attest/trace/bodies.ts';
 import type { Kind } from '../../../attest/trace/kinds.ts';
 import { hashBody } from '../../../attest/trace/state.ts';
 import { noTrust, type Standing, type Trust, trustOperators, trustSigner } from '../../../attest/verify/trust.ts';
 import { verifyBundle } from '../../../attest/verify/verifier.ts';
 import { OFF_CHAIN } from '../../../runtime/plan.ts';
+import { editAt, joinLines, linesOf, patchEntry } from '../../support/forging.ts';
 import { CALLER_KEY, OPERATOR, OPERATOR_KEY, SIGNER_KEY, type ToyRun, toyRun } from '../../support/toy-run.ts';
 
 const now = () => performance.now();
@@ -34,20 +34,8 @@ const place = (kind: Kind, nth = 0) => {
   if (found === undefined) throw new Error(`no ${kind} ${nth}`);
   return Number(found.index);
 };
-const edit = (index: number, change: (entry: Entry) => Entry) =>
-  entries.map((entry, i) => (i === index ? change(entry) : entry));
-const patch = (index: number, path: string, value: Json) =>
-  edit(index, (entry) => {
-    const body = structuredClone(entry.record.body) as unknown as { [key: string]: Json };
-    const steps = path.split('.');
-    const parent = steps
-      .slice(0, -1)
-      .reduce<Record<string, Json>>((node, key) => node[key] as Record<string, Json>, body);
-    parent[steps.at(-1) as string] = value;
-    return { ...entry, record: parseBody(entry.record.kind, body) };
-  });
-const lines = (bytes: Uint8Array) => Buffer.from(bytes).toString().split('\n').slice(0, -1);
-const join = (parts: readonly string[]) => utf8(parts.map((line) => `${line}\n`).join(''));
+const edit = (index: number, change: (entry: Entry) => Entry) => editAt(entries, index, change);
+const patch = (index: number, path: string, value: Json) => edit(index, (entry) => patchEntry(entry, path, value));
 
 describe('an honest bundle', () => {
   it('matches, byte for byte the same when the run is repeated', async () => {
@@ -127,7 +115,7 @@ describe('a cut file', () => {
   });
 
   it('says NOT_CLOSED when whole lines are missing at the end', async () => {
-    expect(await check(join(lines(honest.bytes).slice(0, -1)))).toMatchObject({
+    expect(await check(joinLines(linesOf(honest.bytes).slice(0, -1)))).toMatchObject({
       verdict: 'CANNOT_RECOMPUTE',
       code: 'NOT_CLOSED',
     });
@@ -136,41 +124,41 @@ describe('a cut file', () => {
 
 describe('lines', () => {
   it('refuses a missing, doubled or swapped line anywhere', async () => {
-    const all = lines(honest.bytes);
+    const all = linesOf(honest.bytes);
     for (let i = 0; i < all.length - 1; i++) {
       const without = [...all.slice(0, i), ...all.slice(i + 1)];
-      expect((await structure(join(without))).verdict, `line ${i} missing`).toBe('INVALID');
+      expect((await structure(joinLines(without))).verdict, `line ${i} missing`).toBe('INVALID');
       const doubled = [...all.slice(0, i + 1), ...all.slice(i)];
-      expect((await structure(join(doubled))).verdict, `line ${i} doubled`).toBe('INVALID');
+      expect((await structure(joinLines(doubled))).verdict, `line ${i} doubled`).toBe('INVALID');
     }
     for (let i = 0; i + 1 < all.length; i++) {
       const swapped = [...all];
       [swapped[i], swapped[i + 1]] = [swapped[i + 1] as string, swapped[i] as string];
-      expect((await structure(join(swapped))).verdict, `lines ${i} and ${i + 1} swapped`).toBe('INVALID');
+      expect((await structure(joinLines(swapped))).verdict, `lines ${i} and ${i + 1} swapped`).toBe('INVALID');
     }
-    expect((await structure(join([...all, all.at(-1) as string]))).verdict).toBe('INVALID');
+    expect((await structure(joinLines([...all, all.at(-1) as string]))).verdict).toBe('INVALID');
   });
 
   it('refuses a second encoding of the same value', async () => {
-    const all = lines(honest.bytes);
+    const all = linesOf(honest.bytes);
     const spaced = [...all];
     spaced[1] = (spaced[1] as string).replace(':', ': ');
-    expect(await structure(join(spaced))).toMatchObject({ verdict: 'INVALID', code: 'MALFORMED_LINE', step: 0 });
+    expect(await structure(joinLines(spaced))).toMatchObject({ verdict: 'INVALID', code: 'MALFORMED_LINE', step: 0 });
   });
 
   it('says which payload is withheld and checks the rest', async () => {
-    const all = lines(honest.bytes);
+    const all = linesOf(honest.bytes);
     const at = all.findIndex((line) => line.startsWith('{"record"') && line.includes('"kind":"inference.end"'));
     const commitment = (JSON.parse(all[at + 1] as string) as { payload: { commitment: string } }).payload.commitment;
     const redacted = [...all];
     redacted[at + 1] = JSON.stringify({ withheld: commitment });
-    const report = await check(join(redacted));
+    const report = await check(joinLines(redacted));
     expect(report).toMatchObject({ verdict: 'CANNOT_RECOMPUTE', code: 'PAYLOAD_WITHHELD' });
     expect(report.size).toBe(Number(honest.result.records));
     expect(report.checked).toBeGreaterThan(10);
     const wrong = [...redacted];
     wrong[at + 1] = JSON.stringify({ withheld: `0x${'11'.repeat(32)}` });
-    expect(await structure(join(wrong))).toMatchObject({ verdict: 'INVALID', code: 'PAYLOAD_MISMATCH' });
+    expect(await structure(joinLines(wrong))).toMatchObject({ verdict: 'INVALID', code: 'PAYLOAD_MISMATCH' });
   });
 });
 
