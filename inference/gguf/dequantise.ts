@@ -8,6 +8,8 @@
  */
 
 import { ModelError } from '../errors.ts';
+import { halfAt, halves } from './binary16.ts';
+import { K_KERNELS, type Kernel } from './k-quants.ts';
 import type { BlockLayout, TensorType } from './types.ts';
 
 /**
@@ -26,13 +28,6 @@ export function dequantise(layout: BlockLayout, bytes: Uint8Array, out: Float32A
   KERNELS[layout.type](bytes, out, blocks);
 }
 
-/** The binary32 of a binary16, exactly. */
-export function halfToFloat(half: number): number {
-  return halves()[half & 0xffff] as number;
-}
-
-type Kernel = (bytes: Uint8Array, out: Float32Array, blocks: number) => void;
-
 const KERNELS: Readonly<Record<TensorType, Kernel>> = {
   F32(bytes, out) {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -41,7 +36,13 @@ const KERNELS: Readonly<Record<TensorType, Kernel>> = {
 
   F16(bytes, out) {
     const table = halves();
-    for (let i = 0; i < out.length; i++) out[i] = table[half(bytes, 2 * i)] as number;
+    for (let i = 0; i < out.length; i++) out[i] = table[halfAt(bytes, 2 * i)] as number;
+  },
+
+  // The upper half of a binary32. Bits are moved, not numbers, so that a NaN keeps its own.
+  BF16(bytes, out) {
+    const patterns = new Uint32Array(out.buffer, out.byteOffset, out.length);
+    for (let i = 0; i < patterns.length; i++) patterns[i] = halfAt(bytes, 2 * i) << 16;
   },
 
   // d: binary16, then 16 bytes; low nibbles are values 0..15, high nibbles 16..31. y = (q - 8) * d
@@ -49,7 +50,7 @@ const KERNELS: Readonly<Record<TensorType, Kernel>> = {
     const table = halves();
     for (let b = 0; b < blocks; b++) {
       const at = 18 * b;
-      const d = table[half(bytes, at)] as number;
+      const d = table[halfAt(bytes, at)] as number;
       for (let j = 0; j < 16; j++) {
         const q = bytes[at + 2 + j] as number;
         out[32 * b + j] = Math.fround(((q & 15) - 8) * d);
@@ -63,12 +64,43 @@ const KERNELS: Readonly<Record<TensorType, Kernel>> = {
     const table = halves();
     for (let b = 0; b < blocks; b++) {
       const at = 20 * b;
-      const d = table[half(bytes, at)] as number;
-      const m = table[half(bytes, at + 2)] as number;
+      const d = table[halfAt(bytes, at)] as number;
+      const m = table[halfAt(bytes, at + 2)] as number;
       for (let j = 0; j < 16; j++) {
         const q = bytes[at + 4 + j] as number;
         out[32 * b + j] = Math.fround(Math.fround((q & 15) * d) + m);
         out[32 * b + 16 + j] = Math.fround(Math.fround((q >> 4) * d) + m);
+      }
+    }
+  },
+
+  // d: binary16, 32 fifth bits, then 16 bytes as in Q4_0. y = (q - 16) * d
+  Q5_0(bytes, out, blocks) {
+    const table = halves();
+    for (let b = 0; b < blocks; b++) {
+      const at = 22 * b;
+      const d = table[halfAt(bytes, at)] as number;
+      const fifths = wordAt(bytes, at + 2);
+      for (let j = 0; j < 16; j++) {
+        const q = bytes[at + 6 + j] as number;
+        out[32 * b + j] = Math.fround((((q & 15) | (((fifths >>> j) & 1) << 4)) - 16) * d);
+        out[32 * b + 16 + j] = Math.fround((((q >> 4) | (((fifths >>> (16 + j)) & 1) << 4)) - 16) * d);
+      }
+    }
+  },
+
+  // d, m: binary16, 32 fifth bits, then 16 bytes. y = q * d + m, product and sum rounded apart
+  Q5_1(bytes, out, blocks) {
+    const table = halves();
+    for (let b = 0; b < blocks; b++) {
+      const at = 24 * b;
+      const d = table[halfAt(bytes, at)] as number;
+      const m = table[halfAt(bytes, at + 2)] as number;
+      const fifths = wordAt(bytes, at + 4);
+      for (let j = 0; j < 16; j++) {
+        const q = bytes[at + 8 + j] as number;
+        out[32 * b + j] = Math.fround(Math.fround(((q & 15) | (((fifths >>> j) & 1) << 4)) * d) + m);
+        out[32 * b + 16 + j] = Math.fround(Math.fround(((q >> 4) | (((fifths >>> (16 + j)) & 1) << 4)) * d) + m);
       }
     }
   },
@@ -78,55 +110,15 @@ const KERNELS: Readonly<Record<TensorType, Kernel>> = {
     const table = halves();
     for (let b = 0; b < blocks; b++) {
       const at = 34 * b;
-      const d = table[half(bytes, at)] as number;
+      const d = table[halfAt(bytes, at)] as number;
       for (let j = 0; j < 32; j++) out[32 * b + j] = Math.fround((((bytes[at + 2 + j] as number) << 24) >> 24) * d);
     }
   },
 
-  // 128 bytes of low nibbles, 64 of high bit pairs, 16 signed scales, d: binary16. y = d * scale * q, from the left
-  Q6_K(bytes, out, blocks) {
-    const table = halves();
-    for (let b = 0; b < blocks; b++) {
-      const at = 210 * b;
-      const d = table[half(bytes, at + 208)] as number;
-      for (let part = 0; part < 2; part++) {
-        const low = at + 64 * part;
-        const high = at + 128 + 32 * part;
-        const scales = at + 192 + 8 * part;
-        const to = 256 * b + 128 * part;
-        for (let l = 0; l < 32; l++) {
-          const bits = bytes[high + l] as number;
-          for (let quarter = 0; quarter < 4; quarter++) {
-            const byte = bytes[low + l + 32 * (quarter & 1)] as number;
-            const nibble = quarter < 2 ? byte & 15 : byte >> 4;
-            const q = (nibble | (((bits >> (2 * quarter)) & 3) << 4)) - 32;
-            const scale = ((bytes[scales + (l >> 4) + 2 * quarter] as number) << 24) >> 24;
-            out[to + l + 32 * quarter] = Math.fround(Math.fround(d * scale) * q);
-          }
-        }
-      }
-    }
-  },
+  ...K_KERNELS,
 };
 
-function half(bytes: Uint8Array, at: number): number {
-  return (bytes[at] as number) | ((bytes[at + 1] as number) << 8);
-}
-
-let halfTable: Float32Array | undefined;
-
-/** All 65,536 binary16 values as binary32 (IEEE 754 §3.4); made on first use. */
-function halves(): Float32Array {
-  if (halfTable !== undefined) return halfTable;
-  const table = new Float32Array(65_536);
-  for (let bits = 0; bits < 65_536; bits++) {
-    const sign = bits & 0x8000 ? -1 : 1;
-    const exponent = (bits >> 10) & 31;
-    const fraction = bits & 1023;
-    if (exponent === 31) table[bits] = fraction === 0 ? sign * Number.POSITIVE_INFINITY : Number.NaN;
-    else if (exponent === 0) table[bits] = sign * fraction * 2 ** -24;
-    else table[bits] = sign * (1024 + fraction) * 2 ** (exponent - 25);
-  }
-  halfTable = table;
-  return table;
+/** Bits 0 to 31 of four bytes, little-endian. */
+function wordAt(bytes: Uint8Array, at: number): number {
+  return halfAt(bytes, at) | (halfAt(bytes, at + 2) << 16);
 }

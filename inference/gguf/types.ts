@@ -7,7 +7,20 @@
  */
 
 /** Name of a readable tensor type. */
-export type TensorType = 'F32' | 'F16' | 'Q4_0' | 'Q4_1' | 'Q8_0' | 'Q6_K';
+export type TensorType =
+  | 'F32'
+  | 'F16'
+  | 'BF16'
+  | 'Q4_0'
+  | 'Q4_1'
+  | 'Q5_0'
+  | 'Q5_1'
+  | 'Q8_0'
+  | 'Q2_K'
+  | 'Q3_K'
+  | 'Q4_K'
+  | 'Q5_K'
+  | 'Q6_K';
 
 /** Layout of one type: `elements` values in `bytes` bytes. */
 export type BlockLayout = { readonly type: TensorType; readonly elements: number; readonly bytes: number };
@@ -18,8 +31,15 @@ export const TENSOR_TYPES: ReadonlyMap<number, BlockLayout> = new Map<number, Bl
   [1, { type: 'F16', elements: 1, bytes: 2 }],
   [2, { type: 'Q4_0', elements: 32, bytes: 18 }],
   [3, { type: 'Q4_1', elements: 32, bytes: 20 }],
+  [6, { type: 'Q5_0', elements: 32, bytes: 22 }],
+  [7, { type: 'Q5_1', elements: 32, bytes: 24 }],
   [8, { type: 'Q8_0', elements: 32, bytes: 34 }],
+  [10, { type: 'Q2_K', elements: 256, bytes: 84 }],
+  [11, { type: 'Q3_K', elements: 256, bytes: 110 }],
+  [12, { type: 'Q4_K', elements: 256, bytes: 144 }],
+  [13, { type: 'Q5_K', elements: 256, bytes: 176 }],
   [14, { type: 'Q6_K', elements: 256, bytes: 210 }],
+  [30, { type: 'BF16', elements: 1, bytes: 2 }],
 ]);
 
 /** A metadata value. 64-bit integers are `bigint`, all other numbers `number`. */

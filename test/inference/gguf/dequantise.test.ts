@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { dequantise, halfToFloat } from '../../../inference/gguf/dequantise.ts';
+import { halfToFloat } from '../../../inference/gguf/binary16.ts';
+import { dequantise } from '../../../inference/gguf/dequantise.ts';
 import { TENSOR_TYPES, type TensorType } from '../../../inference/gguf/types.ts';
 
 function convert(type: TensorType, bytes: Uint8Array): Float32Array {
