@@ -79,6 +79,7 @@ const TABLE: { readonly [F in Fault]: Row } = {
   'InferenceError.TOO_MANY_CHOICES': [400, 'invalid_request_error', 'invalid_value', 'response_format.choices'],
   'InferenceError.CHOICE_UNWRITABLE': [400, 'invalid_request_error', 'invalid_value', 'response_format.choices'],
   'InferenceError.STOP_EMPTY': [400, 'invalid_request_error', 'invalid_value', 'stop'],
+  'InferenceError.SAMPLING_REFUSED': [400, 'invalid_request_error', 'invalid_value'],
   'InferenceError.TEMPLATE_REFUSED': [400, 'invalid_request_error', 'template_refused', 'messages'],
   'InferenceError.CONTROL_TOKEN_IN_TEXT': [400, 'invalid_request_error', 'control_token_in_text', 'messages'],
   'InferenceError.NUMERIC_FAULT': [500, 'server_error', 'numeric_fault'],
@@ -100,6 +101,9 @@ const PARAMETERS: { readonly [field: string]: string } = {
   maxTokens: 'max_tokens',
   messages: 'messages',
   stop: 'stop',
+  temperature: 'temperature',
+  topK: 'top_k',
+  topP: 'top_p',
 };
 
 /** Faults that Fastify itself finds, by its codes. */

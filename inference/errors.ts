@@ -57,6 +57,7 @@ export type InferenceErrorCode =
   | 'CHOICE_UNWRITABLE'
   | 'TOO_MANY_CHOICES'
   | 'STOP_EMPTY'
+  | 'SAMPLING_REFUSED'
   | 'TEMPLATE_REFUSED'
   | 'CONTROL_TOKEN_IN_TEXT'
   | 'NUMERIC_FAULT'

@@ -35,6 +35,7 @@ const INFERENCE: { readonly [C in InferenceErrorCode]: string } = {
   TOO_MANY_CHOICES: '400 invalid_value',
   CHOICE_UNWRITABLE: '400 invalid_value',
   STOP_EMPTY: '400 invalid_value',
+  SAMPLING_REFUSED: '400 invalid_value',
   TEMPLATE_REFUSED: '400 template_refused',
   CONTROL_TOKEN_IN_TEXT: '400 control_token_in_text',
   NUMERIC_FAULT: '500 numeric_fault',
