@@ -7,11 +7,13 @@
 import { createHash } from 'node:crypto';
 import { type Hex, toHex } from '../attest/core/bytes.ts';
 import type { JsonObject } from '../attest/encoding/canonical-json.ts';
+import type { DecoderConfig } from './decoder-config.ts';
 import type { Engine, ModelIdentity } from './engine.ts';
 import { ModelError } from './errors.ts';
+import { hashFile } from './file-digest.ts';
 import { FloatEngine } from './float/float-engine.ts';
-import { ensureGraphFiles, hashFile } from './float/graph-files.ts';
-import { type LlamaConfig, readLlamaConfig } from './float/llama-config.ts';
+import { ensureGraphFiles } from './float/graph-files.ts';
+import { readLlamaConfig } from './float/llama-config.ts';
 import { buildLlamaGraph, FLOAT_GRAPH_VERSION, rotaryTable } from './float/llama-graph.ts';
 import { parseGguf } from './gguf/reader.ts';
 import { openFileSource } from './gguf/source.ts';
@@ -34,7 +36,7 @@ export async function openEngine(options: openEngine.Options): Promise<Engine> {
   const source = openFileSource(path);
   try {
     const gguf = parseGguf(source);
-    const config = readLlamaConfig(gguf);
+    const config = readLlamaConfig(gguf, source);
     const description = readTokenizer(gguf);
     if (description.chatTemplate === null) {
       throw new ModelError('MISSING_METADATA', 'the file has no tokenizer.chat_template', {
@@ -67,7 +69,7 @@ export declare namespace openEngine {
 function identify(
   id: string,
   model: Hex,
-  config: LlamaConfig,
+  config: DecoderConfig,
   description: TokenizerDescription,
   graph: Uint8Array,
 ): ModelIdentity {

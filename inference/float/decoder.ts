@@ -5,9 +5,9 @@
  */
 
 import { throwIfCancelled } from '../decode.ts';
+import type { DecoderConfig } from '../decoder-config.ts';
 import { InferenceError } from '../errors.ts';
 import type { GraphSession, GraphTensor } from '../session.ts';
-import type { LlamaConfig } from './llama-config.ts';
 
 /**
  * Longest run of ids given to the graph at once. Longer prompts go in parts of exactly this length, because scores take
@@ -29,7 +29,7 @@ export type Sequence = {
 export const CACHE_STEP = 256;
 
 /** Starts an empty sequence on a session of the graph of `config`. */
-export function startSequence(session: GraphSession, config: LlamaConfig): Sequence {
+export function startSequence(session: GraphSession, config: DecoderConfig): Sequence {
   const cache = new KeyValueCache(config);
   return {
     async feed(ids, signal) {
@@ -56,11 +56,11 @@ export function startSequence(session: GraphSession, config: LlamaConfig): Seque
 class KeyValueCache {
   length = 0;
   #capacity = 0;
-  readonly #config: LlamaConfig;
+  readonly #config: DecoderConfig;
   #keys: Float32Array[] = [];
   #values: Float32Array[] = [];
 
-  constructor(config: LlamaConfig) {
+  constructor(config: DecoderConfig) {
     this.#config = config;
     this.#resize(0);
   }

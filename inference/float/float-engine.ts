@@ -6,12 +6,12 @@
 
 import { encodePrompt } from '../chat-template.ts';
 import { decodeChoice, decodeGreedy, throwIfCancelled } from '../decode.ts';
+import type { DecoderConfig } from '../decoder-config.ts';
 import type { Completion, CompletionRequest, Engine, ModelIdentity } from '../engine.ts';
 import { InferenceError } from '../errors.ts';
 import type { GraphSession } from '../session.ts';
 import type { TextTokenizer } from '../tokenizer.ts';
 import { startSequence } from './decoder.ts';
-import type { LlamaConfig } from './llama-config.ts';
 
 /** Most choices of one request. */
 const MAX_CHOICES = 1024;
@@ -22,14 +22,14 @@ const MAX_STOPS = 16;
 /** An {@link Engine} over a session of the binary32 graph; owns the session. */
 export class FloatEngine implements Engine {
   readonly identity: ModelIdentity;
-  readonly #config: LlamaConfig;
+  readonly #config: DecoderConfig;
   readonly #tokenizer: TextTokenizer;
   readonly #session: GraphSession;
   /** Requests run one after the other, in the order in which they came. */
   #last: Promise<unknown> = Promise.resolve();
   #closed = false;
 
-  constructor(identity: ModelIdentity, config: LlamaConfig, tokenizer: TextTokenizer, session: GraphSession) {
+  constructor(identity: ModelIdentity, config: DecoderConfig, tokenizer: TextTokenizer, session: GraphSession) {
     this.identity = identity;
     this.#config = config;
     this.#tokenizer = tokenizer;

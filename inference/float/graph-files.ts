@@ -7,28 +7,28 @@
  */
 
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { type FileHandle, mkdir, mkdtemp, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Hex, toHex } from '../../attest/core/bytes.ts';
+import type { DecoderConfig } from '../decoder-config.ts';
 import { ModelError } from '../errors.ts';
-import { dequantise } from '../gguf/dequantise.ts';
+import { hashFile } from '../file-digest.ts';
 import type { ByteSource } from '../gguf/source.ts';
+import { TensorReader } from '../gguf/tensor-reader.ts';
 import type { Gguf } from '../gguf/types.ts';
-import type { LlamaConfig } from './llama-config.ts';
 import { FLOAT_GRAPH_VERSION, type LlamaGraph, rotaryTable, WEIGHT_FILE, type WeightOrigin } from './llama-graph.ts';
 
 const MODEL_FILE = 'model.onnx';
 const MANIFEST_FILE = 'manifest.json';
 
-/** Values converted at a time; bounds the memory of a conversion. */
+/** Values converted at a time, a multiple of every block; bounds the memory of a conversion. */
 const CHUNK_VALUES = 1 << 20;
 
 /** What is converted. */
 export type GraphSource = {
   readonly source: ByteSource;
   readonly gguf: Gguf;
-  readonly config: LlamaConfig;
+  readonly config: DecoderConfig;
   readonly graph: LlamaGraph;
   /** SHA-256 of the model file; names the folder. */
   readonly model: Hex;
@@ -94,13 +94,6 @@ async function isWhole(folder: string, model: Hex, weightBytes: number): Promise
   }
 }
 
-/** SHA-256 of a file, streamed. */
-export async function hashFile(path: string): Promise<Hex> {
-  const hash = createHash('sha256');
-  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
-  return toHex(hash.digest());
-}
-
 async function writeFiles(folder: string, origin: GraphSource, model: Hex): Promise<void> {
   const hash = createHash('sha256');
   const file = await open(join(folder, WEIGHT_FILE), 'w');
@@ -135,19 +128,14 @@ function* valuesOf(origin: WeightOrigin, { source, gguf, config }: GraphSource):
     return;
   }
   const buffer = new Float32Array(CHUNK_VALUES);
+  const reader = new TensorReader(source);
   for (const name of origin.tensors) {
     const tensor = gguf.tensors.get(name);
     if (tensor === undefined)
       throw new ModelError('MISSING_TENSOR', `tensor ${name} is missing`, { at: { tensor: name } });
-    const { layout } = tensor;
-    const step = Math.floor(CHUNK_VALUES / layout.elements) * layout.elements;
-    for (let at = 0; at < tensor.elements; at += step) {
-      const values = buffer.subarray(0, Math.min(step, tensor.elements - at));
-      const bytes = source.read(
-        tensor.offset + (at / layout.elements) * layout.bytes,
-        (values.length / layout.elements) * layout.bytes,
-      );
-      dequantise(layout, bytes, values);
+    for (let at = 0; at < tensor.elements; at += CHUNK_VALUES) {
+      const values = buffer.subarray(0, Math.min(CHUNK_VALUES, tensor.elements - at));
+      reader.read(tensor, at, values);
       yield values;
     }
   }

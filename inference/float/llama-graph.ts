@@ -12,8 +12,8 @@
  * @module
  */
 
+import type { DecoderConfig } from '../decoder-config.ts';
 import { type ExternalWeight, GraphBuilder, type Value } from '../onnx/graph.ts';
-import type { LlamaConfig } from './llama-config.ts';
 
 /** Version of this construction; any change of the bytes that it makes needs a new one. */
 export const FLOAT_GRAPH_VERSION = 'tracebond-float-graph/1';
@@ -36,7 +36,7 @@ export type LlamaGraph = {
 const MASKED = -3.4028234663852886e38;
 
 /** Builds the graph; equal configurations give equal bytes. */
-export function buildLlamaGraph(config: LlamaConfig): LlamaGraph {
+export function buildLlamaGraph(config: DecoderConfig): LlamaGraph {
   const builder = new GraphBuilder(WEIGHT_FILE);
   const origins = new Map<string, WeightOrigin>();
   const weight = (name: string, shape: readonly number[], origin: WeightOrigin) => {
@@ -55,7 +55,7 @@ export function buildLlamaGraph(config: LlamaConfig): LlamaGraph {
  * Cosines and sines of all rotary angles: `[contextLength, headSize / 2]`, binary32 nearest to the binary64 that this
  * JavaScript engine computes. They are part of the operations digest, so that another engine's rounding is noticed.
  */
-export function rotaryTable(config: LlamaConfig, kind: 'cos' | 'sin'): Float32Array {
+export function rotaryTable(config: DecoderConfig, kind: 'cos' | 'sin'): Float32Array {
   const half = config.headSize / 2;
   const table = new Float32Array(config.contextLength * half);
   const frequencies = Array.from({ length: half }, (_, i) => config.rotaryBase ** ((-2 * i) / config.headSize));
@@ -80,9 +80,9 @@ type Shared = {
 class LlamaWriter {
   readonly #builder: GraphBuilder;
   readonly #weight: WeightMaker;
-  readonly #config: LlamaConfig;
+  readonly #config: DecoderConfig;
 
-  constructor(builder: GraphBuilder, weight: WeightMaker, config: LlamaConfig) {
+  constructor(builder: GraphBuilder, weight: WeightMaker, config: DecoderConfig) {
     this.#builder = builder;
     this.#weight = weight;
     this.#config = config;
@@ -117,9 +117,9 @@ class LlamaWriter {
   /** Rotary factors `[s, 1, headSize / 2, 1]` (or the last two extents swapped) and the mask `[group * s, c + s]`. */
   #positions(positions: Value, firstKey: Value): Shared {
     const g = this.#builder;
-    const { contextLength, headSize, heads, kvHeads, rotary } = this.#config;
+    const { contextLength, headSize, heads, kvHeads, rotaryLayout } = this.#config;
     const half = headSize / 2;
-    const shape = g.ints(rotary === 'interleaved' ? [-1, 1, half, 1] : [-1, 1, 1, half]);
+    const shape = g.ints(rotaryLayout === 'interleaved' ? [-1, 1, half, 1] : [-1, 1, 1, half]);
     const rows = (kind: 'cos' | 'sin') => {
       const table = this.#weight(`rotary_${kind}`, [contextLength, half], { rotary: kind });
       return g.node('Reshape', [g.node('Gather', [table, positions], { axis: 0 }), shape]);
@@ -210,11 +210,11 @@ class LlamaWriter {
   /** Rotary positions over `[s, n, headSize]`, in the layout of the architecture. */
   #rotate(x: Value, { cos, sin }: Shared): Value {
     const g = this.#builder;
-    const { heads, kvHeads, headSize, rotary } = this.#config;
+    const { heads, kvHeads, headSize, rotaryLayout } = this.#config;
     const n = heads + kvHeads;
     const half = headSize / 2;
-    const axis = rotary === 'interleaved' ? 3 : 2;
-    const pairs = g.node('Reshape', [x, g.ints(rotary === 'interleaved' ? [-1, n, half, 2] : [-1, n, 2, half])]);
+    const axis = rotaryLayout === 'interleaved' ? 3 : 2;
+    const pairs = g.node('Reshape', [x, g.ints(rotaryLayout === 'interleaved' ? [-1, n, half, 2] : [-1, n, 2, half])]);
     const [a, b] = g.split(pairs, axis, [1, 1]) as [Value, Value];
     const first = g.node('Sub', [g.node('Mul', [a, cos]), g.node('Mul', [b, sin])]);
     const second = g.node('Add', [g.node('Mul', [a, sin]), g.node('Mul', [b, cos])]);

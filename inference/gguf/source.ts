@@ -16,6 +16,13 @@ export type ByteSource = {
    * @throws {@link ModelError} `TRUNCATED` if that range leaves the source
    */
   read(offset: number, length: number): Uint8Array;
+  /**
+   * Fills `out` with the bytes from `offset` on.
+   *
+   * @throws {@link ModelError} as {@link ByteSource.read}
+   */
+  readInto(offset: number, out: Uint8Array): void;
+  /** May be called twice. */
   close(): void;
 };
 
@@ -26,6 +33,10 @@ export function bytesSource(bytes: Uint8Array): ByteSource {
     read(offset, length) {
       checkRange(offset, length, bytes.length);
       return bytes.subarray(offset, offset + length);
+    },
+    readInto(offset, out) {
+      checkRange(offset, out.length, bytes.length);
+      out.set(bytes.subarray(offset, offset + out.length));
     },
     close() {},
   };
@@ -48,23 +59,32 @@ export function openFileSource(path: string): ByteSource {
     closeSync(descriptor);
     throw new ModelError('FILE_UNREADABLE', `${path} is not a regular file`, { at: { file: path } });
   }
+  let open = true;
+  const fill = (offset: number, out: Uint8Array) => {
+    // A closed descriptor's number may belong to another file by now.
+    if (!open) throw new ModelError('FILE_UNREADABLE', `${path} is closed`, { at: { file: path } });
+    for (let done = 0; done < out.length; ) {
+      const count = readAt(descriptor, out, done, offset + done, path);
+      // The file may shrink while it is read.
+      if (count === 0) throw new ModelError('TRUNCATED', `file ends at byte ${offset + done}`, { at: { file: path } });
+      done += count;
+    }
+  };
   return {
     size: stat.size,
     read(offset, length) {
       checkRange(offset, length, stat.size);
       const out = new Uint8Array(length);
-      let done = 0;
-      while (done < length) {
-        const count = readAt(descriptor, out, done, offset + done, path);
-        // The file may shrink while it is read.
-        if (count === 0)
-          throw new ModelError('TRUNCATED', `file ends at byte ${offset + done}`, { at: { file: path } });
-        done += count;
-      }
+      fill(offset, out);
       return out;
     },
+    readInto(offset, out) {
+      checkRange(offset, out.length, stat.size);
+      fill(offset, out);
+    },
     close() {
-      closeSync(descriptor);
+      if (open) closeSync(descriptor);
+      open = false;
     },
   };
 }

@@ -6,9 +6,10 @@
 
 import { createHash } from 'node:crypto';
 import { toHex } from '../../attest/core/bytes.ts';
+import type { DecoderConfig } from '../../inference/decoder-config.ts';
 import { type Sequence, startSequence } from '../../inference/float/decoder.ts';
 import { ensureGraphFiles, type GraphSource } from '../../inference/float/graph-files.ts';
-import { type LlamaConfig, readLlamaConfig } from '../../inference/float/llama-config.ts';
+import { readLlamaConfig } from '../../inference/float/llama-config.ts';
 import { buildLlamaGraph } from '../../inference/float/llama-graph.ts';
 import { parseGguf } from '../../inference/gguf/reader.ts';
 import { bytesSource } from '../../inference/gguf/source.ts';
@@ -17,7 +18,7 @@ import { openSession } from '../../inference/session.ts';
 
 export type OpenGraph = {
   readonly gguf: Gguf;
-  readonly config: LlamaConfig;
+  readonly config: DecoderConfig;
   start(): Sequence;
   close(): Promise<void>;
 };
@@ -26,7 +27,7 @@ export type OpenGraph = {
 export function graphSource(bytes: Uint8Array): GraphSource {
   const source = bytesSource(bytes);
   const gguf = parseGguf(source);
-  const config = readLlamaConfig(gguf);
+  const config = readLlamaConfig(gguf, source);
   return {
     source,
     gguf,
