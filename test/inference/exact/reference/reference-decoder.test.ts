@@ -1,0 +1,4 @@
+import { openReference } from '../../../../inference/exact/reference/reference-decoder.ts';
+import { exactDecoderSuite } from '../../../support/exact-decoder-suite.ts';
+
+exactDecoderSuite('reference', async (model, options) => openReference(model, options));
