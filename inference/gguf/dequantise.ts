@@ -1,6 +1,7 @@
 /**
  * Blocks of GGUF weights to binary32, in the order of operations in which ggml writes it, every operation rounded
- * alone (`Math.fround`): the values of the C code without fused multiply-add.
+ * alone (`Math.fround`). Products of a binary16 and the few bits of a scale and a value fit in 24 bits, so they are
+ * exact, and a fused multiply-add gives the same values: a compiler's choices do not matter here.
  *
  * Source: `ggml-quants.c`, `dequantize_row_*`.
  *
@@ -59,7 +60,7 @@ const KERNELS: Readonly<Record<TensorType, Kernel>> = {
     }
   },
 
-  // d, m: binary16, then 16 bytes. y = q * d + m, product and sum rounded apart
+  // d, m: binary16, then 16 bytes. y = q * d + m
   Q4_1(bytes, out, blocks) {
     const table = halves();
     for (let b = 0; b < blocks; b++) {
@@ -89,7 +90,7 @@ const KERNELS: Readonly<Record<TensorType, Kernel>> = {
     }
   },
 
-  // d, m: binary16, 32 fifth bits, then 16 bytes. y = q * d + m, product and sum rounded apart
+  // d, m: binary16, 32 fifth bits, then 16 bytes. y = q * d + m
   Q5_1(bytes, out, blocks) {
     const table = halves();
     for (let b = 0; b < blocks; b++) {

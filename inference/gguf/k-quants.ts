@@ -1,7 +1,7 @@
 /**
  * The K-quants of GGUF to binary32: blocks of 256 values in 8 or 16 parts, each part with its own small integer scale
  * (and, in some types, minimum) under the block's binary16 constants. Same order of operations as ggml, every operation
- * rounded alone.
+ * rounded alone; only the last difference can be inexact.
  *
  * Source: `ggml-quants.c`, `dequantize_row_q2_K` to `dequantize_row_q6_K`; blocks: `ggml-common.h`.
  *
@@ -16,7 +16,7 @@ export type Kernel = (bytes: Uint8Array, out: Float32Array, blocks: number) => v
 
 export const K_KERNELS: Readonly<Record<Extract<TensorType, `${string}_K`>, Kernel>> = {
   // 16 bytes of scale (low nibble) and minimum (high), 64 of bit pairs, d, dmin: binary16.
-  // y = (d * scale) * q - dmin * minimum, four roundings
+  // y = (d * scale) * q - dmin * minimum
   Q2_K(bytes, out, blocks) {
     const table = halves();
     for (let b = 0; b < blocks; b++) {

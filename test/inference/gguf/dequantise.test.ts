@@ -114,14 +114,14 @@ describe('blocks as the Python package gguf reads them', () => {
       expect([index, bits(values[Number(index)] ?? 0)]).toEqual([index, pattern]);
   });
 
-  it('rounds product and sum apart where a fused one would differ', () => {
-    // q * d = 15 * 1.0009765625 is exact; adding m = 2^-24 must vanish or stay by one rounding of the sum.
+  it('Q4_1 rounds the sum once', () => {
+    // q * d = 15 * 1.0009765625 is exact; m = 2^-24 is below half a unit of the sum's last place.
     const bytes = block(20, [
       [0, 0x3c01],
       [2, 0x0001],
     ]);
     bytes[4] = 0x0f;
-    expect(convert('Q4_1', bytes)[0]).toBe(Math.fround(15 * 1.0009765625 + 2 ** -24));
+    expect(convert('Q4_1', bytes)[0]).toBe(15 * 1.0009765625);
   });
 });
 

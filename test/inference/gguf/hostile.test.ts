@@ -3,21 +3,26 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { RuntimeError } from '../../../attest/core/error.ts';
+import { openGgufSource } from '../../../inference/gguf/gguf-source.ts';
+import { parseGguf } from '../../../inference/gguf/reader.ts';
+import { bytesSource } from '../../../inference/gguf/source.ts';
 import { openEngine } from '../../../inference/model.ts';
-import { writeGguf } from '../../support/gguf-writer.ts';
-import { lcg, tinyModel } from '../../support/tiny-model.ts';
+import { LAYER_TENSORS, MODEL_TENSORS, type TensorPlace, tensorShape } from '../../../inference/model-source.ts';
+import { lcg, type TinyOptions, tinyGguf } from '../../support/tiny-model.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'tracebond-hostile-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-const { fields, tensors } = tinyModel();
-const sound = writeGguf(fields, tensors);
-/** Most faults are sought where the structure is. */
-const header =
-  sound.length - [...tensors.values()].reduce((sum, { bytes }) => sum + Math.ceil(bytes.length / 32) * 32, 0);
+type Sound = { readonly sound: Uint8Array; readonly header: number };
+
+/** A whole file; most faults are sought where the structure is. */
+function make(options: TinyOptions): Sound {
+  const sound = tinyGguf(options);
+  return { sound, header: parseGguf(bytesSource(sound)).dataOffset };
+}
 
 /** One seeded fault: a flipped bit, an extreme or small number, a cut, bytes moved or left out. */
-function mutate(seed: number): Uint8Array {
+function mutate({ sound, header }: Sound, seed: number): Uint8Array {
   const next = lcg(seed * 7919 + 13);
   const random = (limit: number) => Math.floor((next() / 2 ** 32) * limit);
   const bytes = Uint8Array.from(sound);
@@ -54,10 +59,11 @@ describe('200 mutations of a sound model', () => {
     timeout: 120_000,
   }, async () => {
     const path = join(folder, 'model.gguf');
+    const sound = make({});
     const codes = new Map<string, number>();
     let served = 0;
     for (let seed = 0; seed < 200; seed++) {
-      writeFileSync(path, mutate(seed));
+      writeFileSync(path, mutate(sound, seed));
       const before = process.memoryUsage();
       const start = performance.now();
       const fault = await attempt(path);
@@ -78,6 +84,46 @@ describe('200 mutations of a sound model', () => {
     console.log(`served ${served}; refused ${[...codes].map(([name, count]) => `${name} ${count}`).join(', ')}`);
   });
 });
+
+it('500 mutations of sources with divisors, biases and norms of heads are refused with a typed error or read whole', () => {
+  const sounds = [make({ scaling: 'divisors', biases: true }), make({ family: 'qwen3', tied: true })];
+  const path = join(folder, 'source.gguf');
+  const codes = new Map<string, number>();
+  for (let seed = 0; seed < 500; seed++) {
+    const sound = sounds[seed % 2];
+    if (sound === undefined) throw new RangeError('seed');
+    writeFileSync(path, mutate(sound, 1000 + seed));
+    const code = readWhole(path, seed);
+    codes.set(code, (codes.get(code) ?? 0) + 1);
+  }
+  console.log([...codes].map(([name, count]) => `${name} ${count}`).join(', '));
+  expect(codes.size).toBeGreaterThan(8);
+  expect(codes.get('read')).toBeLessThan(300);
+});
+
+/** Opens and reads every row; the code of the fault, or `read`. */
+function readWhole(path: string, seed: number): string {
+  try {
+    const source = openGgufSource(path);
+    try {
+      const { config } = source;
+      const places: TensorPlace[] = MODEL_TENSORS.map((tensor) => ({ tensor }));
+      for (let layer = 0; layer < config.layers; layer++) {
+        for (const tensor of LAYER_TENSORS) places.push({ tensor, layer });
+      }
+      for (const place of places) {
+        const [rows, columns] = tensorShape(config, place.tensor) ?? [0, 0];
+        if (rows > 0) source.readRows(place, 0, rows, new Float32Array(rows * columns));
+      }
+      return 'read';
+    } finally {
+      source.close();
+    }
+  } catch (fault) {
+    if (!RuntimeError.is(fault)) throw new Error(`seed ${seed} gave an untyped error`, { cause: fault });
+    return fault.code;
+  }
+}
 
 /** Opens and asks; the fault, or undefined if there was none. */
 async function attempt(path: string): Promise<unknown> {
