@@ -1,8 +1,9 @@
 /**
  * The tokenizer of a GGUF, written as the `tokenizer.json` that the Hugging Face tokenizer library reads.
  *
- * Two models are supported: `gpt2` (byte-level BPE with merges; pre-tokenizers `smollm`, `gpt-2`, `qwen2`) and `llama`
- * (SentencePiece BPE: merges are not in the file, they follow from the scores).
+ * Two models are supported: `gpt2` (byte-level BPE with merges; pre-tokenizers `smollm`, `gpt-2`, `qwen2`, `llama-bpe`)
+ * and `llama` (SentencePiece BPE: merges are not in the file, they follow from the scores). As in llama.cpp no text of a
+ * GGUF is normalised; the `tokenizer.json` of Qwen2 asks for NFC.
  *
  * Sources: `llama-vocab.cpp` of llama.cpp (pre-tokenizer patterns, token types), `convert_slow_tokenizer.py` of
  * transformers (merges from scores).
@@ -13,6 +14,7 @@
 import { ModelError } from './errors.ts';
 import { type Metadata, readMetadata } from './gguf/metadata.ts';
 import type { Gguf } from './gguf/types.ts';
+import { pinTokenizer } from './tokenizer-pinning.ts';
 
 /** `tokenizer.ggml.token_type`: what a vocabulary entry is. */
 const TOKEN_TYPE = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;
@@ -22,7 +24,10 @@ const MAX_TOKEN_LENGTH = 512;
 
 const MAX_VOCABULARY = 1 << 20;
 
-/** All of a tokenizer that decides ids and text; plain JSON, its digest names the tokenizer. */
+/**
+ * All of a tokenizer that decides ids and text; plain JSON, its digest names the tokenizer. Readers end with
+ * {@link pinTokenizer}.
+ */
 export type TokenizerDescription = {
   /** For template parts: control tokens are recognised in the text. */
   readonly json: TokenizerJson;
@@ -50,7 +55,8 @@ export type TokenizerJson = {
   readonly model: object;
 };
 
-type AddedToken = {
+/** A token that template parts spell out. */
+export type AddedToken = {
   readonly id: number;
   readonly content: string;
   readonly special: boolean;
@@ -97,7 +103,7 @@ export function readTokenizer(gguf: Gguf): TokenizerDescription {
   const unknownId = metadata.optionalTokenId('tokenizer.ggml.unknown_token_id', tokens.length) ?? null;
   const parts =
     kind === 'gpt2' ? byteLevelParts(metadata, tokens) : sentencePieceParts(metadata, tokens, types, unknownId);
-  return {
+  return pinTokenizer({
     json: { version: '1.0', added_tokens: added, post_processor: null, ...parts },
     tokens,
     controlIds: idsOf(TOKEN_TYPE.control),
@@ -105,26 +111,39 @@ export function readTokenizer(gguf: Gguf): TokenizerDescription {
     eosId,
     endIds: [...new Set([eosId, eotId])].sort((a, b) => a - b),
     unknownId,
-    addBos: (metadata.optionalFlag('tokenizer.ggml.add_bos_token') ?? kind === 'llama') && bosId !== null,
+    addBos:
+      (metadata.optionalFlag('tokenizer.ggml.add_bos_token') ?? startsByDefault(kind, metadata)) && bosId !== null,
     chatTemplate: metadata.optionalText('tokenizer.chat_template') ?? null,
-  };
+  });
 }
 
 type Parts = Pick<TokenizerJson, 'normalizer' | 'pre_tokenizer' | 'decoder' | 'model'>;
 
-/** Splits of llama.cpp's pre-tokenizers, before the byte-level alphabet is applied. */
-const PRE_TOKENIZERS: ReadonlyMap<string, { readonly split: string | null; readonly gpt2Pattern: boolean }> = new Map([
+/** A pre-tokenizer of llama.cpp. */
+type PreTokenizer = {
+  /** What it splits at first. */
+  readonly split: string | null;
+  /** Whether GPT-2's own pattern splits what is left. */
+  readonly gpt2Pattern: boolean;
+  /** Whether a piece that is an entry of the vocabulary is taken whole, without merges; default false. */
+  readonly ignoreMerges?: boolean;
+  /** Whether prompts start with the start token where the file does not say; default false. */
+  readonly addBos?: boolean;
+};
+
+const wordsAndNumbers = (number: string) =>
+  `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|${number}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`;
+
+const PRE_TOKENIZERS: ReadonlyMap<string, PreTokenizer> = new Map([
   ['gpt-2', { split: null, gpt2Pattern: true }],
   ['smollm', { split: '\\p{N}', gpt2Pattern: true }],
-  [
-    'qwen2',
-    {
-      split:
-        "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
-      gpt2Pattern: false,
-    },
-  ],
+  ['qwen2', { split: wordsAndNumbers('\\p{N}'), gpt2Pattern: false }],
+  ['llama-bpe', { split: wordsAndNumbers('\\p{N}{1,3}'), gpt2Pattern: false, ignoreMerges: true, addBos: true }],
 ]);
+
+function startsByDefault(kind: 'gpt2' | 'llama', metadata: Metadata): boolean {
+  return kind === 'llama' || PRE_TOKENIZERS.get(metadata.text('tokenizer.ggml.pre'))?.addBos === true;
+}
 
 function byteLevelParts(metadata: Metadata, tokens: readonly string[]): Parts {
   const name = metadata.text('tokenizer.ggml.pre');
@@ -152,7 +171,11 @@ function byteLevelParts(metadata: Metadata, tokens: readonly string[]): Parts {
     normalizer: null,
     pre_tokenizer: { type: 'Sequence', pretokenizers: rule.split === null ? [bytes] : [split, bytes] },
     decoder: bytes,
-    model: bpe(tokens, merges, { byte_fallback: false, unk_token: null }),
+    model: bpe(tokens, merges, {
+      byte_fallback: false,
+      unk_token: null,
+      ignore_merges: rule.ignoreMerges ?? false,
+    }),
   };
 }
 

@@ -7,7 +7,8 @@
 
 import { PreTrainedTokenizer } from '@xenova/transformers';
 import { InferenceError, ModelError } from './errors.ts';
-import type { TokenizerDescription, TokenizerJson } from './tokenizer-json.ts';
+import type { AddedToken, TokenizerDescription } from './tokenizer-json.ts';
+import { pinTokenizer } from './tokenizer-pinning.ts';
 
 /** A tokenizer made from a model file. */
 export type TextTokenizer = {
@@ -28,49 +29,86 @@ export type TextTokenizer = {
 };
 
 /**
- * Makes the tokenizer.
+ * Makes the tokenizer. The library holds the vocabulary once, without added tokens: no spelling is cut out of a text
+ * before the merges, and no merge makes a control token. Template parts are cut at added tokens here.
  *
- * @throws {@link ModelError} `MALFORMED_TOKENIZER` if the library refuses the description
+ * @param description - from any reader; {@link TextTokenizer.description} is its pinned form
+ * @throws {@link ModelError} `UNSUPPORTED_TOKENIZER` as {@link pinTokenizer}, `MALFORMED_TOKENIZER` if the library refuses
+ * the description
  */
 export function openTokenizer(description: TokenizerDescription): TextTokenizer {
-  const template = create(description, description.json);
-  // Without added tokens no spelling is cut out of the text before the merges, and no merge makes a control token.
-  const plain = create(description, { ...description.json, added_tokens: [] });
-  const control = new Set(description.controlIds);
-  const encode = (tokenizer: PreTrainedTokenizer, text: string): number[] =>
-    text.length === 0 ? [] : tokenizer.encode(text, { add_special_tokens: false });
+  const pinned = pinTokenizer(description);
+  const { added_tokens: added, decoder, model } = pinned.json;
+  const library = create(pinned);
+  const idsOfAdded = new Map(added.map(({ content, id }) => [content, id]));
+  const control = new Set(pinned.controlIds);
+  const special = new Set(added.filter((token) => token.special).map(({ id }) => id));
+  // A byte-level decoder would take the letters of these for bytes; others may be in no vocabulary.
+  const byteLevel = 'type' in decoder && decoder.type === 'ByteLevel';
+  const vocabulary = 'vocab' in model && typeof model.vocab === 'object' && model.vocab !== null ? model.vocab : {};
+  const verbatim = new Map(
+    added.flatMap(({ id, content }) => (byteLevel || !Object.hasOwn(vocabulary, content) ? [[id, content]] : [])),
+  );
+  const atAdded = splitterAt(added);
+
+  const encode = (text: string): number[] =>
+    text.length === 0 ? [] : library.encode(text, { add_special_tokens: false });
+  const decodeRun = (ids: number[]) =>
+    ids.length === 0 ? '' : library.decode(ids, { clean_up_tokenization_spaces: false });
   return {
-    description,
-    encodeTemplate: (text) => encode(template, text),
+    description: pinned,
+    encodeTemplate: (text) =>
+      (atAdded === null ? [text] : text.split(atAdded)).flatMap((piece) => idsOfAdded.get(piece) ?? encode(piece)),
     encodeText(text) {
-      const ids = encode(plain, text);
+      const ids = encode(text);
       if (ids.some((id) => control.has(id) || !Number.isInteger(id))) {
         throw new InferenceError('CONTROL_TOKEN_IN_TEXT', 'text became a control token or no token at all');
       }
       return ids;
     },
-    decode: (ids) =>
-      ids.length === 0
-        ? ''
-        : template.decode([...ids], { skip_special_tokens: true, clean_up_tokenization_spaces: false }),
+    decode(ids) {
+      let text = '';
+      let run: number[] = [];
+      for (const id of ids) {
+        if (special.has(id)) continue;
+        const content = verbatim.get(id);
+        if (content === undefined) {
+          run.push(id);
+          continue;
+        }
+        text += decodeRun(run) + content;
+        run = [];
+      }
+      return text + decodeRun(run);
+    },
     render:
-      description.chatTemplate === null
+      pinned.chatTemplate === null
         ? null
         : (messages) =>
-            template.apply_chat_template([...messages] as never, { tokenize: false, add_generation_prompt: true }),
+            library.apply_chat_template([...messages] as never, { tokenize: false, add_generation_prompt: true }),
   };
 }
 
-function create(description: TokenizerDescription, json: TokenizerJson): PreTrainedTokenizer {
-  const { tokens, bosId, eosId, chatTemplate } = description;
+/** Cuts a text at the spellings of added tokens, the longest where several begin; null where there are none. */
+function splitterAt(added: readonly AddedToken[]): RegExp | null {
+  const spellings = added.map(({ content }) => content).filter((content) => content.length > 0);
+  if (spellings.length === 0) return null;
+  spellings.sort((a, b) => b.length - a.length);
+  return new RegExp(`(${spellings.map((one) => one.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&')).join('|')})`, 'u');
+}
+
+function create({ json, tokens, bosId, eosId, chatTemplate }: TokenizerDescription): PreTrainedTokenizer {
   try {
-    return new PreTrainedTokenizer(json, {
-      tokenizer_class: 'PreTrainedTokenizer',
-      chat_template: chatTemplate,
-      bos_token: bosId === null ? null : tokens[bosId],
-      eos_token: tokens[eosId],
-      clean_up_tokenization_spaces: false,
-    });
+    return new PreTrainedTokenizer(
+      { ...json, added_tokens: [] },
+      {
+        tokenizer_class: 'PreTrainedTokenizer',
+        chat_template: chatTemplate,
+        bos_token: bosId === null ? null : tokens[bosId],
+        eos_token: tokens[eosId],
+        clean_up_tokenization_spaces: false,
+      },
+    );
   } catch (cause) {
     throw new ModelError('MALFORMED_TOKENIZER', 'the tokenizer library refused the vocabulary', { cause });
   }

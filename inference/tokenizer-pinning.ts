@@ -1,0 +1,151 @@
+/**
+ * The last step of every reader of tokenizers: whatever of a `tokenizer.json` would ask the JavaScript engine's Unicode
+ * tables is spelled out or refused. What {@link pinTokenizer} returns is what is committed to.
+ *
+ * Byte-level splitting by the library's built-in pattern and splitting at digits become explicit splits. Normal forms
+ * keep their name and get the digest of their table (`normal-form.ts`).
+ *
+ * @module
+ */
+
+import { pinPattern } from './character-classes.ts';
+import { ModelError } from './errors.ts';
+
+/** Pattern of byte-level BPE where `use_regex` is set: the one of GPT-2's `encoder.py`. Matches cover any text. */
+const GPT2_PATTERN = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+
+/** The most parts of one sequence. */
+const MAX_PARTS = 32;
+
+type Part = { readonly [key: string]: unknown; readonly type: string };
+type Rule = (part: Part) => readonly Part[];
+
+const keep: Rule = (part) => [part];
+
+const NORMALIZERS: Readonly<Record<string, Rule>> = {
+  Replace: (part) => [{ ...part, pattern: pinSubject(part) }],
+  Prepend: keep,
+};
+
+const ISOLATED = { type: 'Split', behavior: 'Isolated', invert: false } as const;
+/** As good as the other where matches cover the text; the library then keeps one compiled pattern for all pieces. */
+const MATCHES = { type: 'Split', behavior: 'Removed', invert: true } as const;
+
+const PRE_TOKENIZERS: Readonly<Record<string, Rule>> = {
+  Split: pinSplit,
+  ByteLevel: pinByteLevel,
+  Digits: (part) => [
+    { ...ISOLATED, pattern: { Regex: pinPattern(part['individual_digits'] === true ? '\\p{N}' : '\\p{N}+') } },
+  ],
+  Metaspace: keep,
+};
+
+const DECODERS: Readonly<Record<string, Rule>> = {
+  Replace: (part) => [{ ...part, pattern: pinSubject(part) }],
+  ByteLevel: keep,
+  ByteFallback: keep,
+  Fuse: keep,
+  Strip: keep,
+  Metaspace: keep,
+};
+
+/** What of a tokenizer's description is looked at. */
+type Pinnable = {
+  readonly json: {
+    readonly normalizer: object | null;
+    readonly pre_tokenizer: object | null;
+    readonly decoder: object;
+  };
+};
+
+/**
+ * Makes a tokenizer independent of the engine's Unicode version. Giving it its own result changes nothing.
+ *
+ * @param description - parts of its `json` untrusted
+ * @throws {@link ModelError} `UNSUPPORTED_TOKENIZER` for a part whose meaning depends on the engine or that the library
+ * reads in another way than its reference, `MALFORMED_TOKENIZER` for what is no part at all
+ */
+export function pinTokenizer<T extends Pinnable>(description: T): T {
+  const { json } = description;
+  return {
+    ...description,
+    json: {
+      ...json,
+      normalizer: pinPart('normalizer', json.normalizer, 'normalizers', NORMALIZERS),
+      pre_tokenizer: pinPart('pre_tokenizer', json.pre_tokenizer, 'pretokenizers', PRE_TOKENIZERS),
+      decoder: pinPart('decoder', json.decoder, 'decoders', DECODERS) ?? json.decoder,
+    },
+  };
+}
+
+/**
+ * A part, or a sequence of parts under `list`: one part that stays one part is left alone, all else becomes one flat
+ * sequence.
+ */
+function pinPart(role: string, given: unknown, list: string, rules: Readonly<Record<string, Rule>>): Part | null {
+  if (given === null) return null;
+  const whole = asPart(role, given);
+  const parts = flatten(role, whole, list).flatMap((part) => {
+    const rule = Object.hasOwn(rules, part.type) ? rules[part.type] : undefined;
+    if (rule === undefined) throw refuse(`${role} ${part.type.slice(0, 64)}`);
+    return rule(part);
+  });
+  const [first] = parts;
+  return parts.length === 1 && first !== undefined && whole.type !== 'Sequence'
+    ? first
+    : { type: 'Sequence', [list]: parts };
+}
+
+function flatten(role: string, whole: Part, list: string): readonly Part[] {
+  if (whole.type !== 'Sequence') return [whole];
+  const parts = whole[list];
+  if (!Array.isArray(parts) || parts.length > MAX_PARTS) {
+    throw new ModelError('MALFORMED_TOKENIZER', `the sequence of ${role} is no list of up to ${MAX_PARTS} parts`);
+  }
+  return parts.map((one) => {
+    const part = asPart(role, one);
+    if (part.type === 'Sequence') throw refuse(`${role} with a sequence in a sequence`);
+    return part;
+  });
+}
+
+function asPart(role: string, given: unknown): Part {
+  if (typeof given !== 'object' || given === null || !('type' in given) || typeof given.type !== 'string') {
+    throw new ModelError('MALFORMED_TOKENIZER', `${role} has no type`);
+  }
+  return given as Part;
+}
+
+/** `pattern` of a part: a text, or a pattern with its classes spelled out. */
+function pinSubject(part: Part): { readonly String: string } | { readonly Regex: string } {
+  const { pattern } = part;
+  if (typeof pattern === 'object' && pattern !== null) {
+    if ('Regex' in pattern && typeof pattern.Regex === 'string') return { Regex: pinPattern(pattern.Regex) };
+    if ('String' in pattern && typeof pattern.String === 'string') return { String: pattern.String };
+  }
+  throw new ModelError('MALFORMED_TOKENIZER', `${part.type} has no pattern`);
+}
+
+/** The library isolates matches, or keeps nothing but matches; it takes every other behaviour for the first. */
+function pinSplit(part: Part): readonly Part[] {
+  const pattern = pinSubject(part);
+  const { behavior, invert = false } = part;
+  const isolates = behavior === 'Isolated' && invert === false;
+  const keepsMatches = behavior === 'Removed' && invert === true;
+  if (!isolates && !keepsMatches) throw refuse(`Split with behavior ${String(behavior).slice(0, 64)}`);
+  return [{ ...part, pattern, invert }];
+}
+
+function pinByteLevel(part: Part): readonly Part[] {
+  if (part['use_regex'] === false) return [part];
+  // The space would have to come before the split, once.
+  if (part['add_prefix_space'] !== false) throw refuse('ByteLevel with a space put in front');
+  return [
+    { ...MATCHES, pattern: { Regex: pinPattern(GPT2_PATTERN) } },
+    { ...part, use_regex: false },
+  ];
+}
+
+function refuse(what: string): ModelError {
+  return new ModelError('UNSUPPORTED_TOKENIZER', `${what} is not read here`);
+}
