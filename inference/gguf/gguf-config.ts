@@ -35,6 +35,7 @@ const REFUSED = [
   'attention.clamp_kqv',
   'attention.max_alibi_bias',
   'attention.scale',
+  'attention.output_scale',
   'attention.temperature_scale',
   'attn_logit_softcapping',
   'final_logit_softcapping',
@@ -43,6 +44,7 @@ const REFUSED = [
   'residual_scale',
   'use_parallel_residual',
   'rope.dimension_sections',
+  'rope.scaling.alpha',
   'rope.scaling.attn_factor',
   'rope.scaling.yarn_log_multiplier',
 ] as const;
