@@ -184,14 +184,14 @@ export function power(base: Fraction, exponent: Fraction, bits: number): Approxi
 export function rounded(x: Approximation, format: BinaryFormat): number | undefined {
   // rounding is monotone: if both ends agree, so does everything between
   const low = roundDyadic(x.mid - x.error, x.bits, format);
-  if (x.error === 0n) return low;
-  return low === roundDyadic(x.mid + x.error, x.bits, format) ? low : undefined;
+  if (low !== roundDyadic(x.mid + x.error, x.bits, format)) return undefined;
+  if (!Number.isFinite(low)) throw new RangeError('value beyond the format');
+  return low;
 }
 
 /** The integer nearest to x, ties to even, if its interval decides it. */
 export function roundedInteger(x: Approximation): bigint | undefined {
   const low = shiftEven(x.mid - x.error, x.bits);
-  if (x.error === 0n) return low;
   return low === shiftEven(x.mid + x.error, x.bits) ? low : undefined;
 }
 
@@ -276,17 +276,19 @@ function alternating(first: bigint, r: bigint, start: bigint, spread: bigint, bi
   return { mid: sum, error: 4n * count + 8n + spread, bits };
 }
 
-/** mid / 2^bits in the format, ties to even. */
+/** mid / 2^bits in the format, ties to even; an infinity beyond it. */
 function roundDyadic(mid: bigint, bits: number, format: BinaryFormat): number {
   if (mid === 0n) return 0;
+  const beyond = mid < 0n ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
+  const height = bitLength(mid) - bits;
+  if (height > format.top) return beyond;
   // the exponent of the last place kept
-  const unit = Math.max(bitLength(mid) - bits - format.precision, format.lowest);
+  const unit = Math.max(height - format.precision, format.lowest);
   const places = unit + bits;
   const kept = places > 0 ? shiftEven(mid, places) : mid << BigInt(-places);
   // both factors and the product are binary64 numbers, so the product is exact; + 0 turns -0 into +0
   const value = Number(kept) * powerOfTwo(unit) + 0;
-  if (Math.abs(value) >= powerOfTwo(format.top - 1) * 2) throw new RangeError('value beyond the format');
-  return value;
+  return Math.abs(value) >= 2 * powerOfTwo(format.top - 1) ? beyond : value;
 }
 
 /** 2^exponent for -1022 <= exponent <= 1023, from its bits. */

@@ -236,7 +236,8 @@ function ascending(allowed: ReadonlySet<number>, vocabulary: number): Uint32Arra
 function units(field: keyof Sampling, value: unknown): number {
   if (typeof value !== 'number' || !Number.isFinite(value)) throw refused(field, 'expected a number');
   const count = Math.round(value * SAMPLING_UNITS) + 0;
-  if (count / SAMPLING_UNITS !== value) throw refused(field, `${value} is finer than 1/${SAMPLING_UNITS}`);
+  if (Number.isSafeInteger(count) && count / SAMPLING_UNITS !== value)
+    throw refused(field, `${value} is finer than 1/${SAMPLING_UNITS}`);
   return count;
 }
 
