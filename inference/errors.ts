@@ -7,9 +7,10 @@
 
 import { RuntimeError } from '../attest/core/error.ts';
 
-/** Faults of the GGUF container itself, found before any tensor is read. */
+/** Faults of the GGUF or safetensors container itself, found before any tensor is read. */
 export type GgufErrorCode =
   | 'NOT_GGUF'
+  | 'NOT_SAFETENSORS'
   | 'UNSUPPORTED_VERSION'
   | 'TRUNCATED'
   | 'TOO_LARGE'
@@ -39,6 +40,9 @@ export type ModelErrorCode =
   | 'MALFORMED_TOKENIZER'
   | 'MALFORMED_TEMPLATE'
   | 'CACHE_UNWRITABLE'
+  | 'CACHE_DAMAGED'
+  | 'WEIGHT_NOT_FINITE'
+  | 'RANGE_EXCEEDED'
   | 'GRAPH_REFUSED';
 
 /** A model that cannot be served: broken file, missing metadata, unsupported architecture or tokenizer. */
