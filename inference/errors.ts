@@ -62,6 +62,7 @@ export type InferenceErrorCode =
   | 'TOO_MANY_CHOICES'
   | 'STOP_EMPTY'
   | 'SAMPLING_REFUSED'
+  | 'OUT_OF_MEMORY'
   | 'TEMPLATE_REFUSED'
   | 'CONTROL_TOKEN_IN_TEXT'
   | 'NUMERIC_FAULT'
