@@ -18,7 +18,7 @@ export function localProfile(): Profile {
     transformers: installedVersion(['@xenova/transformers']),
     tokenizers: installedVersion(['@xenova/transformers', '@huggingface/tokenizers']),
     jinja: installedVersion(['@xenova/transformers', '@huggingface/jinja']),
-    // Decides \p{L} and \p{N} in the pre-tokenizers.
+    // Decides case and white space in chat templates; the classes of pre-tokenizers are the tokenizer's own.
     unicode: String(process.versions['unicode']),
   });
 }

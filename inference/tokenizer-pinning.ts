@@ -2,14 +2,16 @@
  * The last step of every reader of tokenizers: whatever of a `tokenizer.json` would ask the JavaScript engine's Unicode
  * tables is spelled out or refused. What {@link pinTokenizer} returns is what is committed to.
  *
- * Byte-level splitting by the library's built-in pattern and splitting at digits become explicit splits. Normal forms
- * keep their name and get the digest of their table (`normal-form.ts`).
+ * Byte-level splitting by the library's built-in pattern and splitting at digits become explicit splits. NFC, the form
+ * that Qwen asks for, keeps its name and gets the digest of our own table, which is used in place of the engine's
+ * (`normal-form.ts`); other forms, case mapping and trimming are refused.
  *
  * @module
  */
 
 import { pinPattern } from './character-classes.ts';
 import { ModelError } from './errors.ts';
+import { NORMAL_FORM_TABLE } from './normal-form.ts';
 
 /** Pattern of byte-level BPE where `use_regex` is set: the one of GPT-2's `encoder.py`. Matches cover any text. */
 const GPT2_PATTERN = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
@@ -18,11 +20,12 @@ const GPT2_PATTERN = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\
 const MAX_PARTS = 32;
 
 type Part = { readonly [key: string]: unknown; readonly type: string };
-type Rule = (part: Part) => readonly Part[];
+type Rule = (part: Part, index: number) => readonly Part[];
 
 const keep: Rule = (part) => [part];
 
 const NORMALIZERS: Readonly<Record<string, Rule>> = {
+  NFC: pinNormalForm,
   Replace: (part) => [{ ...part, pattern: pinSubject(part) }],
   Prepend: keep,
 };
@@ -85,10 +88,10 @@ export function pinTokenizer<T extends Pinnable>(description: T): T {
 function pinPart(role: string, given: unknown, list: string, rules: Readonly<Record<string, Rule>>): Part | null {
   if (given === null) return null;
   const whole = asPart(role, given);
-  const parts = flatten(role, whole, list).flatMap((part) => {
+  const parts = flatten(role, whole, list).flatMap((part, index) => {
     const rule = Object.hasOwn(rules, part.type) ? rules[part.type] : undefined;
     if (rule === undefined) throw refuse(`${role} ${part.type.slice(0, 64)}`);
-    return rule(part);
+    return rule(part, index);
   });
   const [first] = parts;
   return parts.length === 1 && first !== undefined && whole.type !== 'Sequence'
@@ -114,6 +117,30 @@ function asPart(role: string, given: unknown): Part {
     throw new ModelError('MALFORMED_TOKENIZER', `${role} has no type`);
   }
   return given as Part;
+}
+
+/**
+ * Takes NFC out of a pinned normaliser, for whoever does it by our own table.
+ *
+ * @param normalizer - as {@link pinTokenizer} leaves it
+ * @returns whether a text is normalised first, and what the library has to do after that
+ */
+export function withoutNormalForm(normalizer: object | null): {
+  readonly normalForm: boolean;
+  readonly rest: object | null;
+} {
+  const whole = normalizer as (Part & { readonly normalizers?: readonly Part[] }) | null;
+  const [first, ...rest] = whole?.normalizers ?? (whole === null ? [] : [whole]);
+  if (first?.type !== 'NFC') return { normalForm: false, rest: normalizer };
+  return { normalForm: true, rest: rest.length === 0 ? null : { type: 'Sequence', normalizers: rest } };
+}
+
+/** A table named in the part has to be ours: another one makes other tokens. */
+function pinNormalForm(part: Part, index: number): readonly Part[] {
+  if (index > 0) throw refuse('NFC after another normalizer');
+  const { digest } = NORMAL_FORM_TABLE;
+  if ('table' in part && part['table'] !== digest) throw refuse('NFC by another table');
+  return [{ ...part, table: digest }];
 }
 
 /** `pattern` of a part: a text, or a pattern with its classes spelled out. */

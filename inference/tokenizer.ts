@@ -7,8 +7,9 @@
 
 import { PreTrainedTokenizer } from '@xenova/transformers';
 import { InferenceError, ModelError } from './errors.ts';
+import { toNormalFormC } from './normal-form.ts';
 import type { AddedToken, TokenizerDescription } from './tokenizer-json.ts';
-import { pinTokenizer } from './tokenizer-pinning.ts';
+import { pinTokenizer, withoutNormalForm } from './tokenizer-pinning.ts';
 
 /** A tokenizer made from a model file. */
 export type TextTokenizer = {
@@ -39,7 +40,8 @@ export type TextTokenizer = {
 export function openTokenizer(description: TokenizerDescription): TextTokenizer {
   const pinned = pinTokenizer(description);
   const { added_tokens: added, decoder, model } = pinned.json;
-  const library = create(pinned);
+  const { normalForm, rest } = withoutNormalForm(pinned.json.normalizer);
+  const library = create({ ...pinned, json: { ...pinned.json, normalizer: rest, added_tokens: [] } });
   const idsOfAdded = new Map(added.map(({ content, id }) => [content, id]));
   const control = new Set(pinned.controlIds);
   const special = new Set(added.filter((token) => token.special).map(({ id }) => id));
@@ -52,7 +54,7 @@ export function openTokenizer(description: TokenizerDescription): TextTokenizer 
   const atAdded = splitterAt(added);
 
   const encode = (text: string): number[] =>
-    text.length === 0 ? [] : library.encode(text, { add_special_tokens: false });
+    text.length === 0 ? [] : library.encode(normalForm ? toNormalFormC(text) : text, { add_special_tokens: false });
   const decodeRun = (ids: number[]) =>
     ids.length === 0 ? '' : library.decode(ids, { clean_up_tokenization_spaces: false });
   return {
@@ -99,16 +101,13 @@ function splitterAt(added: readonly AddedToken[]): RegExp | null {
 
 function create({ json, tokens, bosId, eosId, chatTemplate }: TokenizerDescription): PreTrainedTokenizer {
   try {
-    return new PreTrainedTokenizer(
-      { ...json, added_tokens: [] },
-      {
-        tokenizer_class: 'PreTrainedTokenizer',
-        chat_template: chatTemplate,
-        bos_token: bosId === null ? null : tokens[bosId],
-        eos_token: tokens[eosId],
-        clean_up_tokenization_spaces: false,
-      },
-    );
+    return new PreTrainedTokenizer(json, {
+      tokenizer_class: 'PreTrainedTokenizer',
+      chat_template: chatTemplate,
+      bos_token: bosId === null ? null : tokens[bosId],
+      eos_token: tokens[eosId],
+      clean_up_tokenization_spaces: false,
+    });
   } catch (cause) {
     throw new ModelError('MALFORMED_TOKENIZER', 'the tokenizer library refused the vocabulary', { cause });
   }

@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PreTrainedTokenizer } from '@xenova/transformers';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { CLASSES_UNICODE } from '../../inference/character-classes.ts';
 import { parseGguf } from '../../inference/gguf/reader.ts';
 import { bytesSource, openFileSource } from '../../inference/gguf/source.ts';
+import { NORMAL_FORM_TABLE } from '../../inference/normal-form.ts';
 import { openTokenizer } from '../../inference/tokenizer.ts';
 import { readTokenizer, type TokenizerDescription } from '../../inference/tokenizer-json.ts';
 import { pinTokenizer } from '../../inference/tokenizer-pinning.ts';
@@ -185,6 +186,12 @@ describe('a pinned tokenizer', () => {
     ['accents', { normalizer: { type: 'Sequence', normalizers: [{ type: 'StripAccents' }] } }],
     ['trimming', { normalizer: { type: 'Strip', strip_left: true, strip_right: true } }],
     ['a compatibility form', { normalizer: { type: 'NFKC' } }],
+    ['a decomposed form', { normalizer: { type: 'NFD' } }],
+    ['NFC by another table', { normalizer: { type: 'NFC', table: `0x${'00'.repeat(32)}` } }],
+    [
+      'NFC after another part',
+      { normalizer: { type: 'Sequence', normalizers: [{ type: 'Prepend', prepend: 'e' }, { type: 'NFC' }] } },
+    ],
     ['BERT', { normalizer: { type: 'BertNormalizer' } }],
     ['a compiled map', { normalizer: { type: 'Precompiled', precompiled_charsmap: '' } }],
     ['words', { pre_tokenizer: { type: 'Whitespace' } }],
@@ -224,6 +231,41 @@ describe('a pinned tokenizer', () => {
   it('a pattern that is no pattern is MALFORMED_TOKENIZER when it is opened', () => {
     const description = withParts({ pre_tokenizer: isolated('a{2,1}') });
     expect(() => openTokenizer(description)).toThrowError(expect.objectContaining({ code: 'MALFORMED_TOKENIZER' }));
+  });
+});
+
+describe('a tokenizer with NFC', () => {
+  const plain = openTokenizer(describeTiny());
+
+  it('names the table that it goes by', () => {
+    const { json } = pinTokenizer(withParts({ normalizer: { type: 'NFC' } }));
+    expect(json.normalizer).toEqual({ type: 'NFC', table: NORMAL_FORM_TABLE.digest });
+    expect(pinTokenizer(withParts({ normalizer: json.normalizer })).json).toEqual(json);
+  });
+
+  it.each([
+    ['alone', { type: 'NFC' }],
+    ['in a sequence', { type: 'Sequence', normalizers: [{ type: 'NFC' }] }],
+  ])('normalises texts and template parts, each by itself: %s', (_, normalizer) => {
+    const tokenizer = openTokenizer(withParts({ normalizer }));
+    expect(tokenizer.encodeText('e\u0301 A\u030a')).toEqual(plain.encodeText('é Å'));
+    // The mark does not reach the sign that ends the control token.
+    expect(tokenizer.encodeTemplate('<|im_end|>\u0338e\u0301')).toEqual([2, ...plain.encodeText('\u0338é')]);
+  });
+
+  it('does what comes after it', () => {
+    const replace = { type: 'Replace', pattern: { String: 'é' }, content: 'x' };
+    const tokenizer = openTokenizer(
+      withParts({ normalizer: { type: 'Sequence', normalizers: [{ type: 'NFC' }, replace] } }),
+    );
+    expect(tokenizer.encodeText('e\u0301')).toEqual(plain.encodeText('x'));
+  });
+
+  it('never asks the engine for a normal form', () => {
+    const normalize = vi.spyOn(String.prototype, 'normalize');
+    openTokenizer(withParts({ normalizer: { type: 'NFC' } })).encodeText('e\u0301');
+    expect(normalize).not.toHaveBeenCalled();
+    normalize.mockRestore();
   });
 });
 
