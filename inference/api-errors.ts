@@ -82,6 +82,7 @@ const TABLE: { readonly [F in Fault]: Row } = {
   'InferenceError.SAMPLING_REFUSED': [400, 'invalid_request_error', 'invalid_value'],
   'InferenceError.TEMPLATE_REFUSED': [400, 'invalid_request_error', 'template_refused', 'messages'],
   'InferenceError.CONTROL_TOKEN_IN_TEXT': [400, 'invalid_request_error', 'control_token_in_text', 'messages'],
+  'InferenceError.OUT_OF_MEMORY': [503, 'server_error', 'out_of_memory'],
   'InferenceError.NUMERIC_FAULT': [500, 'server_error', 'numeric_fault'],
   'InferenceError.GRAPH_FAILED': [500, 'server_error', 'graph_failed'],
   // The client that cancelled does not read this; a proxy between may.

@@ -1,5 +1,5 @@
 /**
- * Copies what the compiler leaves out of a build: data files of the examples.
+ * Copies what the compiler leaves out of a build: data files of the examples, the module of the kernels.
  *
  * @module
  */
@@ -13,3 +13,6 @@ cpSync(join(root, 'agents/examples'), join(root, 'dist/agents/examples'), {
   recursive: true,
   filter: (path) => !path.endsWith('.ts'),
 });
+
+const kernels = 'inference/exact/wasm/kernels.wasm';
+cpSync(join(root, kernels), join(root, 'dist', kernels));

@@ -8,6 +8,7 @@
 import { utf8 } from '../../attest/core/bytes.ts';
 import { RuntimeError } from '../../attest/core/error.ts';
 import { sha256 } from '../../attest/core/hash.ts';
+import { type WasmModule, wasm } from '../../attest/core/webassembly.ts';
 import { canonicalJson, isJsonObject, type Json, parseJsonText } from '../../attest/encoding/canonical-json.ts';
 import { GUEST_PRELUDE } from './guest-prelude.ts';
 import { type Completion, GuestAbort, GuestOutOfMemory, type Handle, QuickJsInstance } from './quickjs-instance.ts';
@@ -21,7 +22,6 @@ import {
   type VmOptions,
   type VmState,
 } from './vm.ts';
-import { type WasmModule, wasm } from './webassembly.ts';
 
 /** Version of what the host's side adds: imports, order of evaluation, counts and names of ends. Part of the engine's identity. */
 export const ENVIRONMENT_VERSION = 1;

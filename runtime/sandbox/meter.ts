@@ -15,10 +15,10 @@
  * @module
  */
 
+import { wasm } from '../../attest/core/webassembly.ts';
 import { type Body, OP, readBody } from './wasm-body.ts';
 import { type FunctionType, MeterError, type ModuleShape, readModule, SECTION_ORDER } from './wasm-reader.ts';
 import { ByteWriter } from './wasm-writer.ts';
-import { wasm } from './webassembly.ts';
 
 /** Version of the rewriting; any change of its output changes it. */
 export const REWRITER_VERSION = 1;

@@ -9,8 +9,8 @@
  * @module
  */
 
+import { type WasmGlobal, type WasmMemory, type WasmModule, wasm } from '../../attest/core/webassembly.ts';
 import { DEPTH_EXPORT, FUEL_EXPORT } from './meter.ts';
-import { type WasmGlobal, type WasmMemory, type WasmModule, wasm } from './webassembly.ts';
 
 /** SHA-256 of the source module that the names below belong to. */
 export const QUICKJS_SHA256 = '105c3bed22d457e43e3d1c3c1c6959fda62a8fe06f0fc8a985303c3a2be72232';

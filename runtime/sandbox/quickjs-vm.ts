@@ -11,6 +11,7 @@ import { createRequire } from 'node:module';
 import { type Hex, toHex, utf8 } from '../../attest/core/bytes.ts';
 import { RuntimeError } from '../../attest/core/error.ts';
 import { sha256 } from '../../attest/core/hash.ts';
+import { type WasmModule, wasm } from '../../attest/core/webassembly.ts';
 import { canonicalBytes, type Json } from '../../attest/encoding/canonical-json.ts';
 import { GUEST_PRELUDE } from './guest-prelude.ts';
 import { ENVIRONMENT_VERSION } from './guest-session.ts';
@@ -18,7 +19,6 @@ import { COST_TABLE_VERSION, meterModule, REWRITER_VERSION } from './meter.ts';
 import { C_STACK_BYTES, DEPTH_BUDGET, QUICKJS_SHA256 } from './quickjs-instance.ts';
 import { assertValue } from './values.ts';
 import { type Delivery, HostFault, type Vm, type VmOptions, type VmSession, type VmState, VmUsageError } from './vm.ts';
-import { type WasmModule, wasm } from './webassembly.ts';
 import { openWorkerPool, type PooledWorker, type WorkerPool } from './worker-pool.ts';
 
 type Engine = { readonly module: WasmModule; readonly digest: Hex };

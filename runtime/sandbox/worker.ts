@@ -6,9 +6,9 @@
  */
 
 import { parentPort } from 'node:worker_threads';
+import type { WasmModule } from '../../attest/core/webassembly.ts';
 import { GuestSession } from './guest-session.ts';
 import { type Delivery, HostFault, type VmOptions, type VmState } from './vm.ts';
-import type { WasmModule } from './webassembly.ts';
 
 /** What the host asks of a worker; each is answered once. */
 export type WorkerCommand =

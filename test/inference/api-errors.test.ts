@@ -38,6 +38,7 @@ const INFERENCE: { readonly [C in InferenceErrorCode]: string } = {
   SAMPLING_REFUSED: '400 invalid_value',
   TEMPLATE_REFUSED: '400 template_refused',
   CONTROL_TOKEN_IN_TEXT: '400 control_token_in_text',
+  OUT_OF_MEMORY: '503 out_of_memory',
   NUMERIC_FAULT: '500 numeric_fault',
   GRAPH_FAILED: '500 graph_failed',
   CANCELLED: '499 cancelled',

@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { afterEach, describe, expect, it } from 'vitest';
 import { meterModule } from '../../../runtime/sandbox/meter.ts';
 import { HostFault } from '../../../runtime/sandbox/vm.ts';
-import { type WasmModule, wasm } from '../../../runtime/sandbox/webassembly.ts';
+import { type WasmModule, wasm } from '../../../attest/core/webassembly.ts';
 import { openWorkerPool, type WorkerPool } from '../../../runtime/sandbox/worker-pool.ts';
 import { guestOptions } from '../../support/sandbox-programs.ts';
 

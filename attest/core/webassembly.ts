@@ -10,6 +10,13 @@ export type WasmModule = { readonly wasmModule: unique symbol };
 /** A linear memory. */
 export type WasmMemory = { readonly buffer: ArrayBuffer };
 
+/** A linear memory of several threads: it grows in place, and every view of it stays valid. */
+export type SharedWasmMemory = {
+  readonly buffer: SharedArrayBuffer;
+  /** Adds pages of 64 KiB; throws a RangeError beyond the maximum. */
+  grow(pages: number): number;
+};
+
 /** A global that the host can read and write. */
 export type WasmGlobal<T extends number | bigint> = { value: T };
 
@@ -19,7 +26,10 @@ type WasmApi = {
     module: WasmModule,
     imports: Readonly<Record<string, Readonly<Record<string, unknown>>>>,
   ) => { readonly exports: Readonly<Record<string, unknown>> };
-  readonly Memory: new (limits: { readonly initial: number; readonly maximum: number }) => WasmMemory;
+  readonly Memory: {
+    new (limits: { readonly initial: number; readonly maximum: number }): WasmMemory;
+    new (limits: { readonly initial: number; readonly maximum: number; readonly shared: true }): SharedWasmMemory;
+  };
   /** A trap. */
   readonly RuntimeError: new (
     message?: string,

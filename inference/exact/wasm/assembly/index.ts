@@ -1,0 +1,126 @@
+/**
+ * The decoder of `inference/spec/exact.md` over a batch of rows. Every thread runs the same function; they meet at barriers, and what one of them writes
+ * before a barrier the others read after it.
+ */
+
+import { attend, keep, layerBytes } from './attention.ts';
+import {
+  attended, configure, embedding, embeddingColumns, embeddingMatrix, embeddingStride, feedForwardColumns, feedForwardStride, gates, heads, kvHeads,
+  layerTable, logits, mixed, mixedStride, outputMatrix, outputNorm, ownFloats, ownRow, queryColumns, queryStride, residual, rowCaches, rowCapacities,
+  rowPositions, rowTokens, sharedScales, ups, vocabulary,
+} from './model.ts';
+import { embed, interleave, interleaveGroups, multiplyRow, multiplyRows, sharedRow } from './product.ts';
+import { ACTIVATION_MAX, gate, normalise, quantise, quantiseBy } from './rows.ts';
+import { barrier, openPhase, resetPhases, take } from './threads.ts';
+
+export { configure, interleave, interleaveGroups, layerBytes, resetPhases };
+
+/** Elements that one thread gates at a time. */
+const GATE_PIECE: i32 = 384;
+/** Bytes of a matrix record. */
+const MATRIX: usize = 24;
+/** Bytes of a layer record: matrices query, key, value, output, gate, up, down; then the gains of norms, 0 where there is none. */
+const LAYER: usize = 256;
+
+@inline function matrixOf(layer: usize, index: i32): usize { return layer + <usize>index * MATRIX; }
+@inline function gainOf(layer: usize, index: i32): usize { return load<u32>(layer + 7 * MATRIX + (<usize>index << 2)); }
+@inline function position(i: i32): i32 { return load<i32>(rowPositions + (<usize>i << 2)); }
+@inline function cacheOf(i: i32): usize { return load<u32>(rowCaches + (<usize>i << 2)); }
+@inline function capacityOf(i: i32): i32 { return load<i32>(rowCapacities + (<usize>i << 2)); }
+
+/** Embeds the rows of the batch. */
+export function begin(count: i32): void {
+  openPhase();
+  for (let i = take(1); i < count; i = take(1)) {
+    embed(embeddingMatrix, load<i32>(rowTokens + (<usize>i << 2)), residual + (<usize>(i * embeddingStride) << 2), embedding, embeddingStride);
+  }
+  barrier();
+}
+
+/** Norm of each row, quantised: one row into the thread's own (returns its scale), several into the shared ones. */
+function normRows(gain: usize, first: i32, count: i32): f32 {
+  if (count == 1) {
+    const m = normalise(residual + (<usize>(first * embeddingStride) << 2), gain, ownFloats, embeddingStride, embedding);
+    return quantiseBy(ownFloats, ownRow, embeddingStride, embeddingColumns, ACTIVATION_MAX, m, 16);
+  }
+  openPhase();
+  for (let i = take(1); i < count; i = take(1)) {
+    const m = normalise(residual + (<usize>((first + i) * embeddingStride) << 2), gain, ownFloats, embeddingStride, embedding);
+    const s = quantiseBy(ownFloats, sharedRow(i, embeddingColumns), embeddingStride, embeddingColumns, ACTIVATION_MAX, m, 32);
+    store<f32>(sharedScales + (<usize>i << 2), s);
+  }
+  barrier();
+  return 0;
+}
+
+/** Quantises each row of a buffer, as {@link normRows} does. */
+function quantiseRows(buffer: usize, stride: i32, columns: i32, count: i32): f32 {
+  if (count == 1) return quantise(buffer, ownRow, stride, columns, ACTIVATION_MAX, 16);
+  openPhase();
+  for (let i = take(1); i < count; i = take(1)) {
+    const s = quantise(buffer + (<usize>(i * stride) << 2), sharedRow(i, columns), stride, columns, ACTIVATION_MAX, 32);
+    store<f32>(sharedScales + (<usize>i << 2), s);
+  }
+  barrier();
+  return 0;
+}
+
+function multiply(m0: usize, m1: usize, m2: usize, s: f32, count: i32, out: usize, stride: i32, adds: bool): void {
+  openPhase();
+  if (count == 1) multiplyRow(m0, m1, m2, ownRow, s, out, adds);
+  else multiplyRows(m0, m1, m2, count, out, stride, adds);
+  barrier();
+}
+
+/** One layer over the rows of the batch. */
+export function layer(index: i32, count: i32): void {
+  const l = layerTable + <usize>index * LAYER;
+  let s = normRows(gainOf(l, 0), 0, count);
+  multiply(matrixOf(l, 0), matrixOf(l, 1), matrixOf(l, 2), s, count, mixed, mixedStride, false);
+
+  openPhase();
+  for (let i = take(1), end = count * kvHeads; i < end; i = take(1)) {
+    const r = i / kvHeads;
+    keep(mixed + (<usize>(r * mixedStride) << 2), cacheOf(r), capacityOf(r), index, i % kvHeads, position(r), gainOf(l, 3));
+  }
+  barrier();
+  openPhase();
+  for (let i = take(1), end = count * heads; i < end; i = take(1)) {
+    const r = i / heads;
+    const out = attended + (<usize>(r * queryStride) << 2);
+    attend(mixed + (<usize>(r * mixedStride) << 2), out, cacheOf(r), capacityOf(r), index, i % heads, position(r), gainOf(l, 2));
+  }
+  barrier();
+  s = quantiseRows(attended, queryStride, queryColumns, count);
+  multiply(matrixOf(l, 3), 0, 0, s, count, residual, embeddingStride, true);
+
+  s = normRows(gainOf(l, 1), 0, count);
+  openPhase();
+  if (count == 1) multiplyRow(matrixOf(l, 4), 0, 0, ownRow, s, gates, false);
+  else multiplyRows(matrixOf(l, 4), 0, 0, count, gates, feedForwardStride, false);
+  openPhase();
+  if (count == 1) multiplyRow(matrixOf(l, 5), 0, 0, ownRow, s, ups, false);
+  else multiplyRows(matrixOf(l, 5), 0, 0, count, ups, feedForwardStride, false);
+  barrier();
+  openPhase();
+  const pieces = (feedForwardStride + GATE_PIECE - 1) / GATE_PIECE;
+  for (let i = take(1), end = count * pieces; i < end; i = take(1)) {
+    const from = (i % pieces) * GATE_PIECE;
+    const o = <usize>((i / pieces) * feedForwardStride + from) << 2;
+    gate(gates + o, ups + o, ups + o, min(GATE_PIECE, feedForwardStride - from));
+  }
+  barrier();
+  s = quantiseRows(ups, feedForwardStride, feedForwardColumns, count);
+  multiply(matrixOf(l, 6), 0, 0, s, count, residual, embeddingStride, true);
+}
+
+/** Logits of `count` rows of the batch, from row `first` on; `[count, vocabulary rounded up to 8]`. */
+export function head(first: i32, count: i32): void {
+  const s = normRows(outputNorm, first, count);
+  multiply(outputMatrix, 0, 0, s, count, logits, (vocabulary + 7) & ~7, false);
+}
+
+/** Layers `from..to` of the batch. */
+export function run(from: i32, to: i32, count: i32): void {
+  for (let l = from; l < to; l++) layer(l, count);
+}
