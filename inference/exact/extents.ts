@@ -4,7 +4,7 @@
  * @module
  */
 
-import { GROUP_SIZE } from './exact-model.ts';
+import { type ExactModel, GROUP_SIZE } from './exact-model.ts';
 import type { QuantisedRows } from './quantise-weights.ts';
 
 /** Largest over all rows of a matrix; `c` is 1 where there are no groups. */
@@ -57,6 +57,14 @@ export function extend(extent: MatrixExtent, rows: QuantisedRows, count: number)
     value = Math.max(value, scale * rowLargest);
   }
   return { sum, reach, integer, value };
+}
+
+/** The extents of a model in memory. */
+export function modelExtents({ matrices, vectors }: ExactModel): ModelExtents {
+  return {
+    matrices: matrices.map((matrix) => extend(NO_EXTENT, matrix, matrix.rows)),
+    vectors: vectors.map(largestOf),
+  };
 }
 
 /** Largest magnitude of a vector. */

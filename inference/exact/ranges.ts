@@ -3,8 +3,8 @@
  * operation list, from the magnitudes of the weights alone.
  *
  * Spec: `inference/spec/exact.md#ranges`. A bound of *integers* holds for every integer that an operation keeps: quantised
- * elements, sums, table indices after they were cut. A bound of *values* holds for every binary32 that it computes, those in
- * between included.
+ * elements, sums, table indices after they were cut. A bound of *values* holds for the elements of its result; what it
+ * computes on the way has bounds too, which must not overflow either.
  *
  * **Rounding.** Bounds are computed in binary64 with `+ - * /` and `sqrt`, hence equal everywhere. No value below passes
  * through more than 15 binary32 roundings on the way from the values that its formula takes, each at most `1 + 2^-24`, or
@@ -19,18 +19,24 @@ import { ACTIVATION_MAX, ATTENTION_MAX, type ExactShape, keyMax, VALUE_MAX } fro
 import type { MatrixExtent, ModelExtents } from './extents.ts';
 import { type Operation, type OperationList, operationList, scoreConstant } from './operations.ts';
 
-/** Bounds of one operation, by its index in the list. */
+/** Bounds of one operation, by its index in the list; what the commitment holds. */
 export type OperationRange = {
-  /** No integer is larger in magnitude; exact. */
+  /** No integer of the operation is larger in magnitude; exact. */
   readonly integers: bigint;
-  /** No binary32 is larger in magnitude; a finite binary64. */
+  /** No element of its result is larger in magnitude; of a quantised vector: the largest integer times the scale. */
   readonly values: number;
+};
+
+/** The same with what happens on the way. */
+export type OperationBound = OperationRange & {
+  /** No binary32 that the operation computes is larger in magnitude, its result included. */
+  readonly between: number;
 };
 
 /** Largest bound of integers: sums in binary64 are exact. */
 export const MAX_INTEGERS = 2n ** 53n;
 
-/** Largest bound of values: a binary32 overflows at 2^128. */
+/** Largest bound of any binary32, which overflows at 2^128. */
 export const MAX_VALUES = 2 ** 120;
 
 /** Largest int32, which engines rely on in one dot product of two heads. */
@@ -42,10 +48,15 @@ const SMALLEST_DIVISOR = 2 ** -40;
 /**
  * Bounds of every operation, for all tokens and all positions below the context.
  *
- * @throws {@link ModelError} `RANGE_EXCEEDED`, naming the operation, if integers may exceed 2^53 or values 2^120, or a dot
+ * @throws {@link ModelError} `RANGE_EXCEEDED`, naming the operation, if integers may exceed 2^53, any binary32 2^120, or a dot
  *   product of two heads int32
  */
 export function computeRanges(shape: ExactShape, extents: ModelExtents): OperationRange[] {
+  return computeBounds(shape, extents).map(({ integers, values }) => ({ integers, values }));
+}
+
+/** {@link computeRanges} with the bounds of what is computed on the way. */
+export function computeBounds(shape: ExactShape, extents: ModelExtents): OperationBound[] {
   const list = operationList(shape);
   const dot = shape.headSize * ACTIVATION_MAX * keyMax(shape);
   if (dot > MAX_INT32) {
@@ -54,23 +65,24 @@ export function computeRanges(shape: ExactShape, extents: ModelExtents): Operati
   }
   const results: number[] = [];
   return list.operations.map((operation) => {
-    const bound = boundOperation(operation, shape, extents, (input) => numberAt(results, operation.inputs[input]));
-    const range = { integers: bound.integers, values: widened(Math.max(bound.between, bound.result)) };
-    check(operation, range, list);
-    results.push(widened(bound.result));
-    return range;
+    const steps = boundOperation(operation, shape, extents, (input) => numberAt(results, operation.inputs[input]));
+    const values = widened(steps.result);
+    const bound = { integers: steps.integers, values, between: Math.max(values, widened(steps.between)) };
+    check(operation, bound, list);
+    results.push(values);
+    return bound;
   });
 }
 
-/** `between` bounds what is computed on the way, `result` the elements of the result (of a quantised vector: `M * s`). */
-type Bound = { readonly integers: bigint; readonly between: number; readonly result: number };
+/** Before it is widened: `between` bounds what is computed on the way, `result` the elements of the result. */
+type Steps = { readonly integers: bigint; readonly between: number; readonly result: number };
 
 function boundOperation(
   operation: Operation,
   shape: ExactShape,
   extents: ModelExtents,
   input: (index: number) => number,
-): Bound {
+): Steps {
   const gain = operation.vector === undefined ? 0 : numberAt(extents.vectors, operation.vector);
   switch (operation.kind) {
     case 'embed': {
@@ -116,7 +128,7 @@ function boundOperation(
  * `m = max(max|y|, 2^-40)`, `r = fl(M / m)`, `s = fl(m / M)`. `|fl(y * r)| <= M (1 + 2^-24)^2`, and `M 2^-23 < 1/2`, so the
  * integer is at most M. `s` is at least about `2^-53`: never subnormal. `between` is `r`; the result is `M * s`.
  */
-function boundQuantise(largest: number, max: number): Bound {
+function boundQuantise(largest: number, max: number): Steps {
   return {
     integers: BigInt(max),
     between: Math.max(max, max / SMALLEST_DIVISOR),
@@ -133,7 +145,7 @@ function boundQuantise(largest: number, max: number): Bound {
  * In both, `v <= 1 / sqrt(eps)`, and `u <= A^2 s^2 = m^2`. `s * s >= 2^-106` is not subnormal. `x * v` may be, with an error
  * of `2^-150`, which is nothing beside `sqrt(n) >= 1` before both are multiplied with the gain.
  */
-function boundNorm(largest: number, count: number, gain: number, epsilon: number): Bound {
+function boundNorm(largest: number, count: number, gain: number, epsilon: number): Steps {
   const m = Math.max(largest, SMALLEST_DIVISOR);
   const v = 1 / Math.sqrt(epsilon);
   const normed = Math.max(Math.sqrt(count), SMALLEST_DIVISOR * v);
@@ -153,7 +165,7 @@ function boundNorm(largest: number, count: number, gain: number, epsilon: number
  * Scales are at least about `2^-49` and at most `2^120`, so neither `f` nor `(sum a k) f` nor `(sum p v) vm` is subnormal;
  * where `vs_j / vm` is, `p_j` is 0 all the same. Differences of scores above the table are cut to its end.
  */
-function boundAttention(query: number, key: number, value: number, shape: ExactShape): Bound {
+function boundAttention(query: number, key: number, value: number, shape: ExactShape): Steps {
   const { headSize, context } = shape;
   const row = boundQuantise(query, ACTIVATION_MAX);
   const dot = headSize * ACTIVATION_MAX * keyMax(shape);
@@ -182,12 +194,12 @@ function widened(bound: number): number {
   return (bound + 2 ** -140) * (1 + 2 ** -20);
 }
 
-function check(operation: Operation, { integers, values }: OperationRange, list: OperationList): void {
+function check(operation: Operation, { integers, between }: OperationBound, list: OperationList): void {
   const fault =
     integers > MAX_INTEGERS
       ? `integers may reach ${integers}, beyond 2^53`
-      : !(values <= MAX_VALUES)
-        ? `values may reach ${values.toExponential(3)}, beyond 2^120`
+      : !(between <= MAX_VALUES)
+        ? `values may reach ${between.toExponential(3)}, beyond 2^120`
         : undefined;
   if (fault === undefined) return;
   const { index, kind } = operation;
