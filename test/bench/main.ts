@@ -22,7 +22,8 @@ async function main(args: string[]): Promise<number> {
     console.error(`benches: ${listPrograms(FOLDER).join(', ')}`);
     return 2;
   }
-  const measures = await bench();
+  const result = await bench();
+  const { measures, ratios } = 'measures' in result ? result : { measures: result, ratios: undefined };
   const machine = {
     cpu: cpus()[0]?.model ?? 'unknown',
     cores: availableParallelism(),
@@ -30,13 +31,16 @@ async function main(args: string[]): Promise<number> {
     platform: `${process.platform} ${process.arch}`,
   };
   if (options.json) {
-    console.log(JSON.stringify({ bench: options.name, machine, measures }));
+    console.log(JSON.stringify({ bench: options.name, machine, measures, ratios }));
     return 0;
   }
   console.log(
     `bench ${options.name} on ${machine.cpu}, ${machine.cores} cores, Node ${machine.node}, ${machine.platform}`,
   );
   for (const { name, value, unit } of measures) console.log(`  ${name}: ${Number(value.toPrecision(4))} ${unit}`);
+  for (const [name, value] of Object.entries(ratios ?? {})) {
+    console.log(`  ratio ${name}: ${value === null ? 'not measured' : Number(value.toPrecision(4))}`);
+  }
   return 0;
 }
 

@@ -1,0 +1,166 @@
+/**
+ * Tokens a second of the exact engine beside llama.cpp and the binary32 engine: the same model and ids, each in a process
+ * of its own, taking turns round by round, so that what else the computer does meets all of them alike.
+ *
+ * `decode` is the exact engine over llama.cpp `Q8_0` at equal threads, the worse of one and two; `exactOverFloat` is the
+ * exact engine over `float-same-isa` at two threads, the only number that profile knows. Both are medians of the ratios
+ * of single rounds.
+ *
+ * @module
+ */
+
+import { type BenchResult, type Measure, median } from '../support/bench.ts';
+import { EngineAbsent } from '../support/bench-engine.ts';
+import { type ShippedModel, say, shippedModel } from '../support/bench-model.ts';
+import { type BenchEntry, BenchProcess } from '../support/bench-process.ts';
+import { ensureGguf, ensureLlama } from '../support/llama-cpp.ts';
+import { waitForQuiet } from '../support/quiet.ts';
+
+const ROUNDS = 5;
+/** Longest wait for a quiet computer before each turn. */
+const QUIET_MS = 5000;
+const PROMPT_TOKENS = 64;
+const NEXT_TOKENS = 128;
+const PREFILL_TOKENS = 256;
+const MB = 1e6;
+
+const TEXT = `The lighthouse stood at the end of the long stone pier, and every evening its keeper climbed the stairs to
+light the lamp. She wrote down the weather, the ships that passed and the hour at which each of them passed, and when the
+book was full she sent it to the harbour office and began another one. `.repeat(6);
+
+type Plan = {
+  readonly name: 'exact' | 'float-same-isa' | 'llama.cpp Q8_0' | 'llama.cpp of the same file';
+  readonly entry: BenchEntry;
+  readonly path: string;
+  readonly threads: readonly number[];
+};
+
+/** An open engine and what its rounds gave, in tokens a second. */
+type Side = {
+  readonly name: Plan['name'];
+  readonly threads: number;
+  readonly engine: BenchProcess;
+  readonly decode: number[];
+  readonly prefill: number[];
+};
+
+export async function run(): Promise<BenchResult> {
+  const model = shippedModel();
+  const sides: Side[] = [];
+  try {
+    await openSides(model, sides);
+    await measure(model, sides);
+    return { measures: await figures(sides), ratios: ratios(sides) };
+  } finally {
+    for (const { engine } of sides) await engine.close();
+  }
+}
+
+async function openSides(model: ShippedModel, sides: Side[]): Promise<void> {
+  const { path, cache } = model;
+  const plans: Plan[] = [
+    { name: 'exact', entry: 'exact', path, threads: [1, 2] },
+    { name: 'float-same-isa', entry: 'float', path, threads: [2] },
+  ];
+  const packages = await orAbsent(() => ensureLlama(cache, say));
+  if (packages !== undefined) {
+    const q8 = ensureGguf(path, model.name, 'Q8_0', cache, say);
+    plans.splice(1, 0, { name: 'llama.cpp Q8_0', entry: 'llama', path: q8, threads: [1, 2] });
+    plans.push({ name: 'llama.cpp of the same file', entry: 'llama', path, threads: [1, 2] });
+  }
+  for (const plan of plans) {
+    for (const threads of plan.threads) {
+      const options = { path: plan.path, cacheDir: cache, threads, ...(packages === undefined ? {} : { packages }) };
+      const engine = await orAbsent(() => BenchProcess.start(plan.entry, options));
+      if (engine !== undefined) sides.push({ name: plan.name, threads, engine, decode: [], prefill: [] });
+    }
+  }
+}
+
+/** What is made, or undefined with the reason on standard error where this installation cannot have it. */
+async function orAbsent<T>(make: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await make();
+  } catch (error) {
+    if (!(error instanceof EngineAbsent)) throw error;
+    say(`not measured: ${error.message}`);
+    return undefined;
+  }
+}
+
+async function measure(model: ShippedModel, sides: readonly Side[]): Promise<void> {
+  const ids = model.encode(TEXT).slice(0, PREFILL_TOKENS);
+  if (ids.length !== PREFILL_TOKENS) throw new RangeError(`the text has ${ids.length} tokens`);
+  const prompt = ids.slice(0, PROMPT_TOKENS);
+  for (const { engine } of sides) {
+    await engine.decode(prompt, 16);
+    await engine.prefill(ids);
+  }
+  for (let round = 1; round <= ROUNDS; round++) {
+    let busy = 0;
+    for (const { engine, decode, prefill } of sides) {
+      busy = Math.max(busy, await waitForQuiet(QUIET_MS));
+      decode.push(NEXT_TOKENS / ((await engine.decode(prompt, NEXT_TOKENS)).ms / 1000));
+      prefill.push(PREFILL_TOKENS / ((await engine.prefill(ids)) / 1000));
+    }
+    const row = sides.map(({ name, threads, decode }) => `${name}/${threads} ${decode.at(-1)?.toFixed(1)}`);
+    const others = `others took up to ${Math.round(100 * busy)} % of the cores`;
+    say(`round ${round} of ${ROUNDS}, decode tokens/s: ${row.join(', ')}; before it ${others}`);
+  }
+}
+
+async function figures(sides: readonly Side[]): Promise<Measure[]> {
+  const measures: Measure[] = [];
+  for (const { name, threads, engine, decode, prefill } of sides) {
+    const what = `${name}, ${threads} thread${threads === 1 ? '' : 's'}`;
+    const { rssBytes, peakBytes } = await engine.memory();
+    measures.push(
+      { name: `${what}, decode`, value: median(decode), unit: 'tokens/s' },
+      { name: `${what}, decode, best round`, value: Math.max(...decode), unit: 'tokens/s' },
+      { name: `${what}, prefill of ${PREFILL_TOKENS}`, value: median(prefill), unit: 'tokens/s' },
+      { name: `${what}, ready from the start of the process`, value: engine.readyMs, unit: 'ms' },
+      { name: `${what}, ready, without starting Node`, value: engine.openMs, unit: 'ms' },
+      { name: `${what}, resident memory of the process`, value: rssBytes / MB, unit: 'MB' },
+      { name: `${what}, most resident memory`, value: peakBytes / MB, unit: 'MB' },
+    );
+  }
+  for (const threads of [1, 2]) {
+    measures.push(...spread('llama.cpp Q8_0', 'decode', threads, sides));
+    measures.push(...spread('llama.cpp Q8_0', 'prefill', threads, sides));
+  }
+  measures.push(...spread('float-same-isa', 'decode', 2, sides), ...spread('float-same-isa', 'prefill', 2, sides));
+  return measures;
+}
+
+/** Median, least and greatest ratio of the rounds. */
+function spread(other: Side['name'], what: 'decode' | 'prefill', threads: number, sides: readonly Side[]): Measure[] {
+  const rounds = roundRatios(other, what, threads, sides);
+  if (rounds.length === 0) return [];
+  const name = `exact over ${other}, ${threads} thread${threads === 1 ? '' : 's'}, ${what}`;
+  return [
+    { name, value: median(rounds), unit: 'x' },
+    { name: `${name}, least round`, value: Math.min(...rounds), unit: 'x' },
+    { name: `${name}, best round`, value: Math.max(...rounds), unit: 'x' },
+  ];
+}
+
+function ratios(sides: readonly Side[]): BenchResult['ratios'] {
+  const decode = [1, 2].map((threads) => median(roundRatios('llama.cpp Q8_0', 'decode', threads, sides)));
+  const overFloat = median(roundRatios('float-same-isa', 'decode', 2, sides));
+  const known = (value: number) => (Number.isNaN(value) ? null : value);
+  return { decode: known(Math.min(...decode)), exactOverFloat: known(overFloat) };
+}
+
+/** The exact engine over another at equal threads, round by round; empty where one of them is absent. */
+function roundRatios(
+  other: Side['name'],
+  what: 'decode' | 'prefill',
+  threads: number,
+  sides: readonly Side[],
+): number[] {
+  const find = (name: Side['name']) => sides.find((side) => side.name === name && side.threads === threads)?.[what];
+  const ours = find('exact');
+  const theirs = find(other);
+  if (ours === undefined || theirs === undefined) return [];
+  return ours.map((value, round) => value / (theirs[round] ?? Number.NaN));
+}
