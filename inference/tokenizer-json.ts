@@ -119,26 +119,38 @@ export function readTokenizer(gguf: Gguf): TokenizerDescription {
 
 type Parts = Pick<TokenizerJson, 'normalizer' | 'pre_tokenizer' | 'decoder' | 'model'>;
 
-/** A pre-tokenizer of llama.cpp. */
+/** A pre-tokenizer of llama.cpp, in the parts of a `tokenizer.json`. */
 type PreTokenizer = {
-  /** What it splits at first. */
-  readonly split: string | null;
-  /** Whether GPT-2's own pattern splits what is left. */
-  readonly gpt2Pattern: boolean;
+  readonly parts: readonly object[];
   /** Whether a piece that is an entry of the vocabulary is taken whole, without merges; default false. */
   readonly ignoreMerges?: boolean;
   /** Whether prompts start with the start token where the file does not say; default false. */
   readonly addBos?: boolean;
 };
 
-const wordsAndNumbers = (number: string) =>
-  `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|${number}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`;
+/** `use_regex` splits at GPT-2's own pattern. */
+const bytes = (use_regex: boolean) => ({
+  type: 'ByteLevel',
+  add_prefix_space: false,
+  trim_offsets: true,
+  use_regex,
+});
+
+/** Splits into words, numbers, signs and white space; matches cover any text, so nothing is lost by keeping only them. */
+const words = (number: string) => ({
+  type: 'Split',
+  pattern: {
+    Regex: `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|${number}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`,
+  },
+  behavior: 'Removed',
+  invert: true,
+});
 
 const PRE_TOKENIZERS: ReadonlyMap<string, PreTokenizer> = new Map([
-  ['gpt-2', { split: null, gpt2Pattern: true }],
-  ['smollm', { split: '\\p{N}', gpt2Pattern: true }],
-  ['qwen2', { split: wordsAndNumbers('\\p{N}'), gpt2Pattern: false }],
-  ['llama-bpe', { split: wordsAndNumbers('\\p{N}{1,3}'), gpt2Pattern: false, ignoreMerges: true, addBos: true }],
+  ['gpt-2', { parts: [bytes(true)] }],
+  ['smollm', { parts: [{ type: 'Digits', individual_digits: true }, bytes(true)] }],
+  ['qwen2', { parts: [words('\\p{N}'), bytes(false)] }],
+  ['llama-bpe', { parts: [words('\\p{N}{1,3}'), bytes(false)], ignoreMerges: true, addBos: true }],
 ]);
 
 function startsByDefault(kind: 'gpt2' | 'llama', metadata: Metadata): boolean {
@@ -165,12 +177,10 @@ function byteLevelParts(metadata: Metadata, tokens: readonly string[]): Parts {
     }
     return [left, right];
   });
-  const bytes = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: rule.gpt2Pattern };
-  const split = { type: 'Split', pattern: { Regex: rule.split }, behavior: 'Isolated', invert: false };
   return {
     normalizer: null,
-    pre_tokenizer: { type: 'Sequence', pretokenizers: rule.split === null ? [bytes] : [split, bytes] },
-    decoder: bytes,
+    pre_tokenizer: { type: 'Sequence', pretokenizers: rule.parts },
+    decoder: bytes(false),
     model: bpe(tokens, merges, {
       byte_fallback: false,
       unk_token: null,

@@ -30,16 +30,11 @@ const NORMALIZERS: Readonly<Record<string, Rule>> = {
   Prepend: keep,
 };
 
-const ISOLATED = { type: 'Split', behavior: 'Isolated', invert: false } as const;
-/** As good as the other where matches cover the text; the library then keeps one compiled pattern for all pieces. */
-const MATCHES = { type: 'Split', behavior: 'Removed', invert: true } as const;
-
 const PRE_TOKENIZERS: Readonly<Record<string, Rule>> = {
   Split: pinSplit,
   ByteLevel: pinByteLevel,
-  Digits: (part) => [
-    { ...ISOLATED, pattern: { Regex: pinPattern(part['individual_digits'] === true ? '\\p{N}' : '\\p{N}+') } },
-  ],
+  // Every digit or run of digits, and what stands between.
+  Digits: (part) => [matches(part['individual_digits'] === true ? '\\p{N}|\\P{N}+' : '\\p{N}+|\\P{N}+')],
   Metaspace: keep,
 };
 
@@ -167,10 +162,15 @@ function pinByteLevel(part: Part): readonly Part[] {
   if (part['use_regex'] === false) return [part];
   // The space would have to come before the split, once.
   if (part['add_prefix_space'] !== false) throw refuse('ByteLevel with a space put in front');
-  return [
-    { ...MATCHES, pattern: { Regex: pinPattern(GPT2_PATTERN) } },
-    { ...part, use_regex: false },
-  ];
+  return [matches(GPT2_PATTERN), { ...part, use_regex: false }];
+}
+
+/**
+ * A split by a pattern whose matches cover any text: keeping them is as good as isolating them, and the library then
+ * does not copy the pattern for every piece.
+ */
+function matches(pattern: string): Part {
+  return { type: 'Split', pattern: { Regex: pinPattern(pattern) }, behavior: 'Removed', invert: true };
 }
 
 function refuse(what: string): ModelError {
