@@ -5,8 +5,16 @@
  * @module
  */
 
-import { isJsonObject, type JsonObject, parseJson } from '../../attest/encoding/canonical-json.ts';
+import {
+  isJsonObject,
+  type JsonLimits,
+  type JsonObject,
+  type LosslessJson,
+  parseJson,
+  parseLosslessJson,
+} from '../../attest/encoding/canonical-json.ts';
 import { EncodingError } from '../../attest/encoding/errors.ts';
+import type { JsonOf } from '../../attest/encoding/json-scanner.ts';
 import { ModelError } from '../errors.ts';
 
 /**
@@ -18,26 +26,16 @@ import { ModelError } from '../errors.ts';
  *   default) for what is no JSON object; all with `at.file`
  */
 export function parseJsonObject(bytes: Uint8Array, file: string, options: parseJsonObject.Options): JsonObject {
-  const { maxBytes, maxValues, maxDepth, fault = 'MALFORMED_METADATA' } = options;
-  if (bytes.length > maxBytes) {
-    throw new ModelError('TOO_LARGE', `${file} has ${bytes.length} bytes, at most ${maxBytes}`, { at: { file } });
-  }
-  // attacker-controlled: 100 MB of `{},{},` would be gigabytes of objects
-  if (valuesAtMost(bytes) > maxValues) {
-    throw new ModelError('TOO_LARGE', `${file} holds more than ${maxValues} values`, { at: { file } });
-  }
-  let value: unknown;
-  try {
-    value = parseJson(bytes, { maxBytes, maxDepth });
-  } catch (cause) {
-    if (!(cause instanceof EncodingError)) throw cause;
-    const code = cause.code === 'DUPLICATE_KEY' || cause.code === 'TOO_DEEP' ? cause.code : fault;
-    throw new ModelError(code, `${file}: ${cause.message}`, { at: { file, ...cause.at }, cause });
-  }
-  if (!isJsonObject(value as JsonObject)) {
-    throw new ModelError(fault, `${file} is no JSON object`, { at: { file } });
-  }
-  return value as JsonObject;
+  return parseObject<number>(bytes, file, options, parseJson);
+}
+
+/** {@link parseJsonObject} whose integers are `bigint`, and told from `2.0` and `1e2`. */
+export function parseLosslessObject(
+  bytes: Uint8Array,
+  file: string,
+  options: parseJsonObject.Options,
+): { readonly [key: string]: LosslessJson } {
+  return parseObject<number | bigint>(bytes, file, options, parseLosslessJson);
 }
 
 export declare namespace parseJsonObject {
@@ -48,6 +46,32 @@ export declare namespace parseJsonObject {
     readonly maxDepth: number;
     readonly fault?: ModelError['code'];
   };
+}
+
+function parseObject<N>(
+  bytes: Uint8Array,
+  file: string,
+  options: parseJsonObject.Options,
+  parse: (bytes: Uint8Array, limits: JsonLimits) => JsonOf<N>,
+): { readonly [key: string]: JsonOf<N> } {
+  const { maxBytes, maxValues, maxDepth, fault = 'MALFORMED_METADATA' } = options;
+  if (bytes.length > maxBytes) {
+    throw new ModelError('TOO_LARGE', `${file} has ${bytes.length} bytes, at most ${maxBytes}`, { at: { file } });
+  }
+  // attacker-controlled: 100 MB of `{},{},` would be gigabytes of objects
+  if (valuesAtMost(bytes) > maxValues) {
+    throw new ModelError('TOO_LARGE', `${file} holds more than ${maxValues} values`, { at: { file } });
+  }
+  let value: JsonOf<N>;
+  try {
+    value = parse(bytes, { maxBytes, maxDepth });
+  } catch (cause) {
+    if (!(cause instanceof EncodingError)) throw cause;
+    const code = cause.code === 'DUPLICATE_KEY' || cause.code === 'TOO_DEEP' ? cause.code : fault;
+    throw new ModelError(code, `${file}: ${cause.message}`, { at: { file, ...cause.at }, cause });
+  }
+  if (!isJsonObject(value)) throw new ModelError(fault, `${file} is no JSON object`, { at: { file } });
+  return value;
 }
 
 /** Every value but the outermost stands behind one of these signs. */

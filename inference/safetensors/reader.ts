@@ -8,11 +8,11 @@
  * @module
  */
 
-import { isJsonObject, type Json } from '../../attest/encoding/canonical-json.ts';
+import { isJsonObject, type LosslessJson } from '../../attest/encoding/canonical-json.ts';
 import { ModelError } from '../errors.ts';
 import type { ByteSource } from '../gguf/source.ts';
 import { DTYPE_BITS } from './dtype.ts';
-import { parseJsonObject } from './json-file.ts';
+import { parseLosslessObject } from './json-file.ts';
 
 /** One tensor; its place is checked against the file's size. */
 export type TensorEntry = {
@@ -46,7 +46,7 @@ const MAX_NAME_LENGTH = 1024;
  */
 export function parseSafetensors(source: ByteSource, file: string): ReadonlyMap<string, TensorEntry> {
   const { start, bytes } = readHeader(source, file);
-  const header = parseJsonObject(bytes, file, {
+  const header = parseLosslessObject(bytes, file, {
     maxBytes: MAX_HEADER_BYTES,
     maxValues: MAX_HEADER_VALUES,
     maxDepth: 4,
@@ -101,13 +101,13 @@ function readHeader(source: ByteSource, file: string): { readonly start: number;
 }
 
 /** Free text for people; nothing here reads it. */
-function checkMetadata(value: Json, file: string): void {
+function checkMetadata(value: LosslessJson, file: string): void {
   if (!isJsonObject(value) || !Object.values(value).every((text) => typeof text === 'string')) {
     fail('MALFORMED_VALUE', file, '__metadata__', 'is no map of texts');
   }
 }
 
-function readEntry(name: string, value: Json, start: number, file: string) {
+function readEntry(name: string, value: LosslessJson, start: number, file: string) {
   if (name.length > MAX_NAME_LENGTH) fail('TOO_LARGE', file, name, `has a name of ${name.length} letters`);
   const fields = isJsonObject(value) ? value : fail('MALFORMED_VALUE', file, name, 'is no object');
   for (const key of Object.keys(fields)) {
@@ -136,10 +136,12 @@ function readEntry(name: string, value: Json, start: number, file: string) {
   return { name, begin, entry: { dtype, shape, offset: start + begin, sizeBytes: end - begin } };
 }
 
-function readIntegers(value: Json | undefined): readonly number[] | undefined {
+function readIntegers(value: LosslessJson | undefined): readonly number[] | undefined {
   if (!Array.isArray(value)) return undefined;
-  const sound = value.every((item) => Number.isSafeInteger(item) && (item as number) >= 0 && !Object.is(item, -0));
-  return sound ? (value as readonly number[]) : undefined;
+  const sound = value.every(
+    (item) => typeof item === 'bigint' && item >= 0n && item <= BigInt(Number.MAX_SAFE_INTEGER),
+  );
+  return sound ? value.map(Number) : undefined;
 }
 
 function fail(code: ModelError['code'], file: string, tensor: string, message: string): never {

@@ -1,4 +1,6 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { parseJson } from '../../../attest/encoding/canonical-json.ts';
 import { bytesSource } from '../../../inference/gguf/source.ts';
 import { toBinary32 } from '../../../inference/safetensors/dtype.ts';
 import { MAX_HEADER_BYTES, parseSafetensors } from '../../../inference/safetensors/reader.ts';
@@ -97,6 +99,14 @@ describe('the prefix', () => {
     const bytes = joinSafetensors('{"x  ":0}', new Uint8Array(0));
     bytes[11] = 0xff;
     expect(() => parse(bytes)).toThrowError(fault('NOT_SAFETENSORS'));
+  });
+
+  it.each(['2.0', '2e0', '02', '-2', '"2"', '2.5', '9007199254740993'])('has %s for a whole number', (number) => {
+    for (const fields of [`"shape":[${number}],"data_offsets":[0,2]`, `"shape":[2],"data_offsets":[0,${number}]`]) {
+      expect(() => parseHeader(`{"x":{"dtype":"U8",${fields}}}`, 2)).toThrowError(
+        expect.objectContaining({ code: expect.stringMatching(/MALFORMED_VALUE|NOT_SAFETENSORS/) }),
+      );
+    }
   });
 
   it('spells more values than are made of it', () => {
@@ -201,5 +211,23 @@ describe('elements', () => {
     const out = new Float32Array(3);
     toBinary32('F32', bytes.subarray(1), out);
     expect([...out]).toEqual([Math.fround(-1.5e-40), Math.fround(Math.PI), -0]);
+  });
+});
+
+describe('the reference implementation', () => {
+  const { cases } = parseJson(
+    readFileSync(new URL('../../vectors/safetensors/cases.json', import.meta.url)),
+  ) as unknown as { readonly cases: readonly { readonly file: string; readonly tensors: object | null }[] };
+
+  it.each(
+    cases.map(({ file, tensors }, index) => [index, tensors === null ? 'refuses' : 'reads', file, tensors] as const),
+  )('file %i: it %s it, and so does this one', (_, __, file, tensors) => {
+    const bytes = new Uint8Array(Buffer.from(file, 'hex'));
+    if (tensors === null) {
+      expect(() => parse(bytes)).toThrowError(expect.objectContaining({ name: 'ModelError' }));
+    } else {
+      const read = [...parse(bytes)].map(([name, { dtype, shape, sizeBytes }]) => [name, [dtype, shape, sizeBytes]]);
+      expect(Object.fromEntries(read)).toEqual(tensors);
+    }
   });
 });
