@@ -133,6 +133,83 @@ describe('attention', () => {
     expect([...result]).toEqual([4.7671685218811035, -4.073461532592773, 1.8302268981933594, -3.297046184539795]);
   });
 
+  // Each of these results changes if operations of the formula trade places, or one rounding is left out.
+  it.each<[string, number[], number[][], number, number[], number[]]>([
+    [
+      't: the query scale with the key scale first',
+      [784694, 550066],
+      [
+        [2047, 2000],
+        [2046, 1999],
+        [2047, 2000],
+      ],
+      8.2e-8,
+      [0.5, 0.25, 0.125],
+      [76.58782958984375, 8.38145637512207],
+    ],
+    [
+      't: the query scale and C one after the other',
+      [771983, 102286],
+      [
+        [2047, 2000],
+        [2046, 1999],
+        [2046, 2000],
+      ],
+      9.2e-8,
+      [0.5, 0.25, 0.125],
+      [77.26199340820312, 7.956536293029785],
+    ],
+    [
+      'p: divided at the end, or rounded once',
+      [1, 1],
+      [
+        [2047, 2047],
+        [2041, 2047],
+        [2047, 2014],
+      ],
+      0.001,
+      [0.171, 0.587, 0.901],
+      [10.476434707641602, 232.3617706298828],
+    ],
+    [
+      'p: B at the end, or with the value scale first',
+      [1, 1],
+      [
+        [2047, 2047],
+        [2025, 2047],
+        [2047, 1993],
+      ],
+      0.001,
+      [0.722, 0.077, 0.583],
+      [136.22418212890625, 33.87919998168945],
+    ],
+    [
+      'out: divided first, or by z and B one after the other',
+      [1, 1],
+      [
+        [2047, 2047],
+        [2043, 2047],
+        [2047, 2011],
+      ],
+      0.001,
+      [0.868, 0.822, 0.783],
+      [111.51226806640625, 182.0587158203125],
+    ],
+  ])('keeps the order of roundings: %s', (_, query, keyIntegers, keyScale, valueScales, expected) => {
+    const keys = kept(keyIntegers, [keyScale, keyScale, keyScale]);
+    const values = kept(
+      [
+        [511, -300],
+        [-211, 509],
+        [77, 511],
+      ],
+      valueScales,
+    );
+    const shape = { heads: 1, kvHeads: 1, headSize: 2 };
+    const result = attention(Float32Array.from(query), { keys, values }, 2, shape, scoreConstant(2), { exponential });
+    expect([...result]).toEqual(expected);
+  });
+
   it.each(Array.from({ length: 128 }, (_, i) => 2 * i + 2))('has the binary32 nearest to 2048 / sqrt(%d)', (d) => {
     // c is nearest if (c - half ulp)^2 < 2^22 / d < (c + half ulp)^2; squares of 25-bit numbers are exact in BigInt
     const c = scoreConstant(d);
