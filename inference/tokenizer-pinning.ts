@@ -16,6 +16,9 @@ import { NORMAL_FORM_TABLE } from './normal-form.ts';
 /** Pattern of byte-level BPE where `use_regex` is set: the one of GPT-2's `encoder.py`. Matches cover any text. */
 const GPT2_PATTERN = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
+/** What vocabularies of SentencePiece write for a space. */
+export const METASPACE = '▁';
+
 /** The most parts of one sequence. */
 const MAX_PARTS = 32;
 
@@ -35,7 +38,7 @@ const PRE_TOKENIZERS: Readonly<Record<string, Rule>> = {
   ByteLevel: pinByteLevel,
   // Every digit or run of digits, and what stands between.
   Digits: (part) => [matches(part['individual_digits'] === true ? '\\p{N}|\\P{N}+' : '\\p{N}+|\\P{N}+')],
-  Metaspace: keep,
+  Metaspace: pinMetaspace,
 };
 
 const DECODERS: Readonly<Record<string, Rule>> = {
@@ -65,15 +68,13 @@ type Pinnable = {
  */
 export function pinTokenizer<T extends Pinnable>(description: T): T {
   const { json } = description;
-  return {
-    ...description,
-    json: {
-      ...json,
-      normalizer: pinPart('normalizer', json.normalizer, 'normalizers', NORMALIZERS),
-      pre_tokenizer: pinPart('pre_tokenizer', json.pre_tokenizer, 'pretokenizers', PRE_TOKENIZERS),
-      decoder: pinPart('decoder', json.decoder, 'decoders', DECODERS) ?? json.decoder,
-    },
-  };
+  const normalizer = pinPart('normalizer', json.normalizer, 'normalizers', NORMALIZERS);
+  const pre_tokenizer = pinPart('pre_tokenizer', json.pre_tokenizer, 'pretokenizers', PRE_TOKENIZERS);
+  const decoder = pinPart('decoder', json.decoder, 'decoders', DECODERS) ?? json.decoder;
+  if (withoutFirstSpace(pre_tokenizer).firstSpace && withoutNormalForm(normalizer).rest !== null) {
+    throw refuse('Metaspace after a normalizer other than NFC');
+  }
+  return { ...description, json: { ...json, normalizer, pre_tokenizer, decoder } };
 }
 
 /**
@@ -128,6 +129,33 @@ export function withoutNormalForm(normalizer: object | null): {
   const [first, ...rest] = whole?.normalizers ?? (whole === null ? [] : [whole]);
   if (first?.type !== 'NFC') return { normalForm: false, rest: normalizer };
   return { normalForm: true, rest: rest.length === 0 ? null : { type: 'Sequence', normalizers: rest } };
+}
+
+/**
+ * Takes the space out of a pinned pre-tokenizer that stands before the first piece of a prompt only: the library counts
+ * pieces of one text, and is given them one by one.
+ *
+ * @param preTokenizer - as {@link pinTokenizer} leaves it
+ * @returns whether a prompt gets a space in front unless it has one, and what is left to the library
+ */
+export function withoutFirstSpace(preTokenizer: object | null): {
+  readonly firstSpace: boolean;
+  readonly rest: object | null;
+} {
+  const whole = preTokenizer as (Part & { readonly pretokenizers?: readonly Part[] }) | null;
+  const [first, ...others] = whole?.pretokenizers ?? (whole === null ? [] : [whole]);
+  if (first?.type !== 'Metaspace' || first['prepend_scheme'] !== 'first')
+    return { firstSpace: false, rest: preTokenizer };
+  const rest = { ...first, prepend_scheme: 'never' };
+  return { firstSpace: true, rest: { type: 'Sequence', pretokenizers: [rest, ...others] } };
+}
+
+/** The library would take the pieces of another part for the first piece. */
+function pinMetaspace(part: Part, index: number): readonly Part[] {
+  if (part['prepend_scheme'] === 'first' && (index > 0 || (part['replacement'] ?? METASPACE) !== METASPACE)) {
+    throw refuse('Metaspace of another kind');
+  }
+  return [part];
 }
 
 /** A table named in the part has to be ours: another one makes other tokens. */

@@ -9,7 +9,7 @@ import { PreTrainedTokenizer } from '@xenova/transformers';
 import { InferenceError, ModelError } from './errors.ts';
 import { toNormalFormC } from './normal-form.ts';
 import type { AddedToken, TokenizerDescription } from './tokenizer-json.ts';
-import { pinTokenizer, withoutNormalForm } from './tokenizer-pinning.ts';
+import { METASPACE, pinTokenizer, withoutFirstSpace, withoutNormalForm } from './tokenizer-pinning.ts';
 
 /** A tokenizer made from a model file. */
 export type TextTokenizer = {
@@ -40,8 +40,9 @@ export type TextTokenizer = {
 export function openTokenizer(description: TokenizerDescription): TextTokenizer {
   const pinned = pinTokenizer(description);
   const { added_tokens: added, decoder, model } = pinned.json;
-  const { normalForm, rest } = withoutNormalForm(pinned.json.normalizer);
-  const library = create({ ...pinned, json: { ...pinned.json, normalizer: rest, added_tokens: [] } });
+  const { normalForm, rest: normalizer } = withoutNormalForm(pinned.json.normalizer);
+  const { firstSpace, rest: pre_tokenizer } = withoutFirstSpace(pinned.json.pre_tokenizer);
+  const library = create({ ...pinned, json: { ...pinned.json, normalizer, pre_tokenizer, added_tokens: [] } });
   const idsOfAdded = new Map(added.map(({ content, id }) => [content, id]));
   const control = new Set(pinned.controlIds);
   const special = new Set(added.filter((token) => token.special).map(({ id }) => id));
@@ -53,14 +54,20 @@ export function openTokenizer(description: TokenizerDescription): TextTokenizer 
   );
   const atAdded = splitterAt(added);
 
-  const encode = (text: string): number[] =>
-    text.length === 0 ? [] : library.encode(normalForm ? toNormalFormC(text) : text, { add_special_tokens: false });
+  const encode = (piece: string, index = 0): number[] => {
+    if (piece.length === 0) return [];
+    const text = normalForm ? toNormalFormC(piece) : piece;
+    const space = firstSpace && index === 0 && !text.startsWith(' ') && !text.startsWith(METASPACE) ? ' ' : '';
+    return library.encode(space + text, { add_special_tokens: false });
+  };
   const decodeRun = (ids: number[]) =>
     ids.length === 0 ? '' : library.decode(ids, { clean_up_tokenization_spaces: false });
   return {
     description: pinned,
     encodeTemplate: (text) =>
-      (atAdded === null ? [text] : text.split(atAdded)).flatMap((piece) => idsOfAdded.get(piece) ?? encode(piece)),
+      (atAdded === null ? [text] : text.split(atAdded)).flatMap(
+        (piece, index) => idsOfAdded.get(piece) ?? encode(piece, index),
+      ),
     encodeText(text) {
       const ids = encode(text);
       if (ids.some((id) => control.has(id) || !Number.isInteger(id))) {

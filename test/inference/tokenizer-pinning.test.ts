@@ -313,6 +313,49 @@ describe('the tokenizer of Llama 3', () => {
   });
 });
 
+describe('a space before the first piece', () => {
+  const metaspace = { type: 'Metaspace', replacement: '▁', prepend_scheme: 'first', split: false };
+  // Spaces are an entry of their own here, so that they can be counted.
+  const base = describeTiny((fields) => {
+    const tokens = describeTiny().tokens.with(10, '▁');
+    fields.set('tokenizer.ggml.tokens', { type: 'strings', value: [...tokens] });
+    fields.set('tokenizer.ggml.merges', { type: 'strings', value: [] });
+  });
+  const decoder = { type: 'Sequence', decoders: [{ type: 'Fuse' }] };
+  const withMetaspace = (pre_tokenizer: object, more: object = {}) => ({
+    ...base,
+    json: { ...base.json, pre_tokenizer, decoder, ...more },
+  });
+  const texts = ['a', ' a', '▁a', 'a<|im_end|>b', '<|im_end|>b', '<|im_end|> b<|im_end|>c', ''];
+
+  it.each([
+    ['first', [['▁a'], ['▁a'], ['▁a'], ['▁a', 'b'], ['b'], ['▁b', 'c'], ['']]],
+    ['never', [['a'], ['▁a'], ['▁a'], ['a', 'b'], ['b'], ['▁b', 'c'], ['']]],
+    ['always', [['▁a'], ['▁a'], ['▁a'], ['▁a', '▁b'], ['▁b'], ['▁b', '▁c'], ['']]],
+  ])('%s', (prepend_scheme, expected) => {
+    const tokenizer = openTokenizer(withMetaspace({ ...metaspace, prepend_scheme }));
+    const pieces = texts.map((text) => tokenizer.decode(tokenizer.encodeTemplate(text)));
+    expect(pieces).toEqual(expected.map((parts) => parts.join('')));
+    // As the library counts pieces itself, given all added tokens.
+    const { json, tokens, eosId } = pinTokenizer(withMetaspace({ ...metaspace, prepend_scheme }));
+    const library = new PreTrainedTokenizer(json, {
+      tokenizer_class: 'PreTrainedTokenizer',
+      eos_token: tokens[eosId],
+    });
+    for (const text of texts.filter((one) => one !== '')) {
+      expect(tokenizer.encodeTemplate(text)).toEqual(library.encode(text, { add_special_tokens: false }));
+    }
+  });
+
+  it.each([
+    ['after another part', withMetaspace(sequence(byteLevel(false), metaspace))],
+    ['with another sign', withMetaspace({ ...metaspace, replacement: '_' })],
+    ['after another normaliser', withMetaspace(metaspace, { normalizer: { type: 'Prepend', prepend: 'x' } })],
+  ])('is refused %s', (_, description) => {
+    expect(() => openTokenizer(description)).toThrowError(expect.objectContaining({ code: 'UNSUPPORTED_TOKENIZER' }));
+  });
+});
+
 describe('added tokens', () => {
   const plain = { single_word: false, lstrip: false, rstrip: false, normalized: false } as const;
   const base = describeTiny();
