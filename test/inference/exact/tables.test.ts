@@ -127,6 +127,26 @@ describe('rotary tables', () => {
     expect([tables.cos[at], tables.sin[at]]).toEqual([cos, sin]);
   });
 
+  /** Base, extent, position, pair, images of cos and sin: places found by search. */
+  const HARD: readonly (readonly [number, number, number, number, number, number])[] = [
+    [11008, 128, 30115, 33, 0xbf800000, 0x35196bdf],
+    [34937, 128, 10582, 57, 0x3f14b11d, 0x3f50640d],
+    [85784, 32, 63192, 1, 0x3577367f, 0xbf800000],
+    [95754, 128, 44467, 23, 0x3b595f0b, 0xbf7fffa4],
+    [16991, 128, 37509, 3, 0xbf800000, 0xb25a452d],
+    [11008, 128, 120460, 33, 0x3f800000, 0xb6196bdf],
+  ];
+
+  it.each(HARD)(
+    'are right where the product of anchors alone would not be (%#)',
+    (base, size, t, pair, cosImage, sinImage) => {
+      const config: RotaryConfig = { headSize: size, rotaryBase: base, rotaryScaling: { kind: 'none' } };
+      const { cos, sin } = rotaryTables(config, t + 1);
+      const at = (t * size) / 2 + pair;
+      expect([cos[at] ?? 2, sin[at] ?? 2].map(image)).toEqual([cosImage, sinImage]);
+    },
+  );
+
   it('begin at the angle 0 and lie on the circle', () => {
     const { cos, sin } = rotaryTables(PLAIN, 300);
     expect(cos.length).toBe(300 * 32);
