@@ -1,5 +1,5 @@
 /**
- * Where a model's file lies: the shipped model by its id, any other by its path.
+ * Where a model lies: the shipped model by its id, any other by the path of its GGUF file or folder.
  *
  * The shipped model is fetched by the set-up (`agents/setup/`) alone; nothing here downloads. `TRACEBOND_MODEL` names a copy
  * of it elsewhere, else it lies in the user's cache folder. Its hash is checked where it is loaded.
@@ -31,14 +31,14 @@ export class ModelPathError extends RuntimeError<ModelPathErrorCode> {
 const SET_UP = 'run `node agents/setup/bootstrap.mjs --model`';
 
 /**
- * Finds a model's file.
+ * Finds a model's file, or the folder of a model in safetensors, which holds a `config.json`.
  *
  * @param nameOrPath - the id of the shipped model, or a path (it holds a `/` or ends in `.gguf`)
  * @param env - `TRACEBOND_MODEL`, `TRACEBOND_CACHE` and `XDG_CACHE_HOME` count
  * @param home - the user's home folder
- * @returns the id by which the model is served (a file's name without `.gguf`), and its absolute path
+ * @returns the id by which the model is served (the name of its file, without `.gguf`, or folder), and its absolute path
  * @throws {@link ModelPathError} `UNKNOWN_MODEL` for any other name
- * @throws {@link ModelPathError} `MODEL_MISSING` if there is no such file
+ * @throws {@link ModelPathError} `MODEL_MISSING` if there is no such file or folder
  * @throws {@link ModelPathError} `MODEL_DAMAGED` if the shipped model's file has another length
  */
 export function resolveModelPath(
@@ -48,11 +48,13 @@ export function resolveModelPath(
 ): { readonly id: string; readonly path: string } {
   if (nameOrPath === SHIPPED_MODEL.id) return { id: nameOrPath, path: findShipped(env, home) };
   if (!nameOrPath.includes('/') && !nameOrPath.endsWith('.gguf')) {
-    const known = `expected ${SHIPPED_MODEL.id} or a path to a GGUF file`;
+    const known = `expected ${SHIPPED_MODEL.id} or a path to a GGUF file or model folder`;
     throw new ModelPathError('UNKNOWN_MODEL', `unknown model ${JSON.stringify(nameOrPath)}: ${known}`);
   }
   const path = resolve(nameOrPath);
-  if (sizeOf(path) === undefined) throw new ModelPathError('MODEL_MISSING', `no model file ${path}`, { at: { path } });
+  if (sizeOf(path) === undefined && sizeOf(join(path, 'config.json')) === undefined) {
+    throw new ModelPathError('MODEL_MISSING', `no model file or folder ${path}`, { at: { path } });
+  }
   return { id: basename(path).replace(/\.gguf$/, ''), path };
 }
 

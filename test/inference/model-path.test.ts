@@ -58,6 +58,17 @@ it('takes any other model by its path and names it after its file', () => {
   expect(codeOf('gone-here.gguf', {}, home)).toMatch(/^MODEL_MISSING/);
 });
 
+it('takes a folder with a config.json, and no other folder', () => {
+  const home = temporaryFolder();
+  fileOf(join(home, 'Qwen3-0.6B', 'config.json'), 5);
+  mkdirSync(join(home, 'empty', 'config.json'), { recursive: true });
+  const path = join(home, 'Qwen3-0.6B');
+  expect(resolveModelPath(path, {}, home)).toEqual({ id: 'Qwen3-0.6B', path });
+  expect(resolveModelPath(`${path}/`, {}, home)).toEqual({ id: 'Qwen3-0.6B', path });
+  expect(codeOf(home, {}, home)).toMatch(/^MODEL_MISSING/);
+  expect(codeOf(join(home, 'empty'), {}, home)).toMatch(/^MODEL_MISSING/);
+});
+
 it.each(['', 'smollm2', 'SMOLLM2-135M-INSTRUCT', '../'])('refuses the name %j', (name) => {
   expect(codeOf(name, {}, temporaryFolder())).toMatch(
     name === '../' ? /^MODEL_MISSING/ : /^UNKNOWN_MODEL: .*smollm2-135m-instruct/,

@@ -68,12 +68,12 @@ describe('convertModel', () => {
   it('more weights than a chunk, in rows of odd length, come out the same', () => {
     const options: RandomOptions = {
       layers: 1,
-      embedding: 45,
+      embedding: 301,
       headSize: 2,
       heads: 2,
       kvHeads: 1,
       feedForward: 8,
-      vocabulary: 30_000,
+      vocabulary: 4000,
     };
     const source = randomSource(options);
     const messages: string[] = [];
@@ -81,7 +81,7 @@ describe('convertModel', () => {
     const watched: ModelSource = {
       ...source,
       readRows(place, first, count, out) {
-        counts.push(count * (place.tensor === 'embedding' ? 45 : 0));
+        counts.push(count * (place.tensor === 'embedding' ? 301 : 0));
         source.readRows(place, first, count, out);
       },
     };
@@ -94,11 +94,17 @@ describe('convertModel', () => {
     expect(Math.max(...counts)).toBeLessThanOrEqual(1 << 20);
     const model = exactModelFrom(source);
     expect(model.commitment).toBe(commitment);
-    const last = new Float32Array(45);
-    source.readRows({ tensor: 'embedding' }, 29_999, 1, last);
-    const row = { columns: 45, stride: 64, weights: new Int8Array(64), scales: new Float32Array(1), groupScales: null };
+    const last = new Float32Array(301);
+    source.readRows({ tensor: 'embedding' }, 3999, 1, last);
+    const row = {
+      columns: 301,
+      stride: 320,
+      weights: new Int8Array(320),
+      scales: new Float32Array(1),
+      groupScales: null,
+    };
     quantiseRow(last, 0, row, 0);
-    expect(model.matrices[0]?.weights.slice(29_999 * 64)).toEqual(row.weights);
+    expect(model.matrices[0]?.weights.slice(3999 * 320)).toEqual(row.weights);
     expect(model.matrices[0]?.weights.length).toBe(layout.matrices[0]?.weights.bytes);
     expect(messages.filter((message) => message.includes('%')).length).toBeGreaterThanOrEqual(3);
     expect(messages.at(-1)).toContain('100 %');
