@@ -28,8 +28,8 @@ export type TensorEntry = {
 /** Longest header, as in the reference implementation. */
 export const MAX_HEADER_BYTES = 100_000_000;
 
-/** Signs that start a value of the header: enough for 65,536 tensors. */
-const MAX_HEADER_VALUES = 1 << 21;
+/** Signs that start a value of the header: enough for 65,000 tensors. */
+const MAX_HEADER_VALUES = 1 << 19;
 const MAX_RANK = 16;
 const MAX_NAME_LENGTH = 1024;
 

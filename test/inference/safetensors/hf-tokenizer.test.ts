@@ -312,6 +312,15 @@ describe('what is refused', () => {
     ['a merge of numbers', 'llama', on('model', 'merges', [[1, 2]]), 'MALFORMED_TOKENIZER'],
     ['an added token without text', 'llama', added({ content: 1 }), 'MALFORMED_TOKENIZER'],
     ['an added token of another id', 'llama', added({ id: 267 }), 'MALFORMED_TOKENIZER'],
+    [
+      'an added token that is an entry of another id',
+      'llama',
+      (f) => {
+        delete f.tokenizerConfig['added_tokens_decoder'];
+        added({ content: 'th' })(f);
+      },
+      'MALFORMED_TOKENIZER',
+    ],
     ['an added token over an entry', 'llama', added({ id: 5 }), 'MALFORMED_TOKENIZER'],
     ['an added token twice', 'llama', added({ id: 265, content: '<|begin_of_text|>' }), 'MALFORMED_TOKENIZER'],
     ['added tokens that are no list', 'llama', (f) => (f.tokenizer['added_tokens'] = {}), 'MALFORMED_TOKENIZER'],
