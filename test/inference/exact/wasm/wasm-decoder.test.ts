@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import type { ExactModel } from '../../../../inference/exact/exact-model.ts';
+import { loadableModel } from '../../../../inference/exact/model-bytes.ts';
 import { openReference } from '../../../../inference/exact/reference/reference-decoder.ts';
 import { loadKernels, startNodeThread } from '../../../../inference/exact/wasm/threads.ts';
 import { openWasmDecoder } from '../../../../inference/exact/wasm/wasm-decoder.ts';
 import { exactDecoderSuite, expectSameBits, transcriptOf } from '../../../support/exact-decoder-suite.ts';
-import { loadableModel } from '../../../support/loadable-model.ts';
+
 import { seededRandom } from '../../../support/random.ts';
 import { EXACT_FAMILIES, randomExactModel, randomTokens } from '../../../support/random-exact-model.ts';
 

@@ -4,11 +4,15 @@
  * @module
  */
 
-import type { ExactModel } from '../../inference/exact/exact-model.ts';
-import { fileLayout, type Part } from '../../inference/exact/file-layout.ts';
-import type { LoadableModel } from '../../inference/exact/wasm/wasm-decoder.ts';
+import type { ExactModel } from './exact-model.ts';
+import { fileLayout, type Part } from './file-layout.ts';
+import type { LoadableModel } from './wasm/wasm-decoder.ts';
 
-/** The file of a model, as `file-layout.ts` lays it out. */
+/**
+ * The file of a model, as `file-layout.ts` lays it out; keeps a reference to the model. For little-endian machines, as the file is.
+ *
+ * @throws TypeError in `load` if a part has another length than the model's shape gives it
+ */
 export function loadableModel(model: ExactModel): LoadableModel {
   const { shape, matrices, vectors, tables } = model;
   const layout = fileLayout(shape);
