@@ -11,7 +11,7 @@
 import type { FromChild, ToChild } from './child-messages.ts';
 import { toWireError } from './child-messages.ts';
 import type { Engine } from './engine.ts';
-import type { openEngine } from './model.ts';
+import type { openModel } from './model.ts';
 
 /** Milliseconds that the engine has to close before the process ends all the same. */
 const CLOSE_MS = 3000;
@@ -22,7 +22,7 @@ const CLOSE_MS = 3000;
  * @param open - makes the engine, as `openEngine` of `model.ts`
  * @throws TypeError if this process was not started with an IPC channel
  */
-export function answerParent(open: (options: openEngine.Options) => Promise<Engine>): void {
+export function answerParent(open: (options: openModel.Options) => Promise<Engine>): void {
   if (process.send === undefined) throw new TypeError('expected to be started by the inference server');
   let engine: Engine | undefined;
   let leaving = false;

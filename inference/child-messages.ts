@@ -6,7 +6,7 @@
  */
 
 import { type ErrorPlace, RuntimeError } from '../attest/core/error.ts';
-import type { Completion, CompletionRequest, ModelIdentity } from './engine.ts';
+import type { Completion, CompletionRequest, ModelIdentity, ProfileName } from './engine.ts';
 import { InferenceError, type InferenceErrorCode, ModelError, type ModelErrorCode } from './errors.ts';
 
 /** Which model to open. */
@@ -17,6 +17,10 @@ export type ModelLocation = {
   readonly id: string;
   /** Folder for the files made from it. */
   readonly cacheDir: string;
+  /** `exact` by default. */
+  readonly profile?: ProfileName;
+  /** Of the profile `exact`; all that the computer has by default. */
+  readonly threads?: number;
 };
 
 /** From the server. `open` comes first and once. */

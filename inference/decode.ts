@@ -1,5 +1,6 @@
 /**
- * Greedy decoding: the most probable token, ties to the lowest id, freely or within a set of answers.
+ * Decoding: one token after the other, freely or within a set of answers. Greedy decoding takes the most probable token, ties to
+ * the lowest id.
  *
  * @module
  */
@@ -16,6 +17,12 @@ export type DecodeOptions = {
   readonly endIds: readonly number[];
   /** Asked after each id; true ends the answer with `stop`. */
   readonly isStopped?: (ids: readonly number[]) => boolean;
+  /**
+   * Takes a token; greedy by default.
+   *
+   * @param position - index of the token to take in the whole sequence
+   */
+  readonly choose?: (logits: Float32Array, position: number) => number;
 };
 
 /** Ids of an answer and why it ended. */
@@ -28,17 +35,18 @@ export type Decoded = { readonly ids: readonly number[]; readonly finishReason: 
  * @param prompt - at least one id
  * @throws {@link InferenceError} `CANCELLED` when `signal` fires, `NUMERIC_FAULT` if no logit is a number
  */
-export async function decodeGreedy(
+export async function decodeFree(
   source: LogitSource,
   prompt: readonly number[],
   options: DecodeOptions,
   signal?: AbortSignal,
 ): Promise<Decoded> {
+  const { choose = argmaxOf } = options;
   const ends = new Set(options.endIds);
   const ids: number[] = [];
   let next = prompt;
   while (ids.length < options.maxTokens) {
-    const id = argmax(await feed(source, next, signal));
+    const id = choose(await feed(source, next, signal), prompt.length + ids.length);
     ids.push(id);
     if (ends.has(id) || options.isStopped?.(ids) === true) return { ids, finishReason: 'stop' };
     next = [id];
@@ -102,6 +110,10 @@ export function argmax(logits: Float32Array, allowed?: ReadonlySet<number>): num
   else for (const id of allowed) look(id);
   if (best === -1) throw new InferenceError('NUMERIC_FAULT', 'no logit is a finite number');
   return best;
+}
+
+function argmaxOf(logits: Float32Array): number {
+  return argmax(logits);
 }
 
 async function feed(

@@ -8,6 +8,7 @@
  */
 
 import type { Hex } from '../attest/core/bytes.ts';
+import type { Sequences } from './sequences.ts';
 
 /** One message of a conversation, before the chat template. */
 export type ChatMessage = {
@@ -16,7 +17,10 @@ export type ChatMessage = {
   readonly name?: string;
 };
 
-/** What an engine is asked: greedy decoding, optionally to one of `choices`. */
+/** Names of the numerics profiles: the same bits everywhere, or on one class of CPU only. */
+export type ProfileName = 'exact' | 'float-same-isa';
+
+/** What an engine is asked: greedy decoding by default, optionally to one of `choices`. */
 export type CompletionRequest = {
   readonly messages: readonly ChatMessage[];
   /** Most tokens of output, at least 1. */
@@ -25,6 +29,13 @@ export type CompletionRequest = {
   readonly choices?: readonly string[];
   /** Texts before which the output ends. */
   readonly stop?: readonly string[];
+  /** Temperature and top-p in 1/10,000, top-k (0 for none), and the inference seed, 32 bytes; temperature 0 is greedy. */
+  readonly sampling?: {
+    readonly temperature: number;
+    readonly topP: number;
+    readonly topK: number;
+    readonly seed: Hex;
+  };
 };
 
 /** What an engine answers. */
@@ -42,11 +53,21 @@ export type ModelIdentity = {
   readonly tokenizer: Hex;
   readonly operations: Hex;
   readonly profile: Hex;
-  readonly profileName: 'float-same-isa';
+  readonly profileName: ProfileName;
   readonly engine: Hex;
   /** Most tokens of prompt and output together. */
   readonly contextLength: number;
   readonly vocabularySize: number;
+};
+
+/** A model that is loaded, before it answers anything. */
+export type LoadedModel = {
+  readonly identity: ModelIdentity;
+  readonly engineName: 'reference' | 'wasm' | 'ort';
+  readonly threads: number;
+  /** Root over all that decides the results of the profile `exact`; null under another profile. */
+  readonly commitment: Hex | null;
+  readonly sequences: Sequences;
 };
 
 /** A model that is loaded and answers one request at a time. */

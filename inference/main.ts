@@ -11,7 +11,7 @@ import type { Hex } from '../attest/core/bytes.ts';
 import type { ChildEntry } from '../attest/core/entry.ts';
 import { addressOf } from '../attest/sign/secp256k1.ts';
 import { openChildEngine } from './child.ts';
-import type { Engine, ModelIdentity } from './engine.ts';
+import type { Engine, ModelIdentity, ProfileName } from './engine.ts';
 import type { ReceiptDomain } from './protocol.ts';
 import { openQueue } from './queue.ts';
 import { buildServer } from './server.ts';
@@ -47,7 +47,10 @@ export async function serveInference(options: serveInference.Options): Promise<I
   const domain: ReceiptDomain = options.domain ?? null;
   // A model takes seconds to load, and longer the first time: a port that is taken is said before.
   if (port !== 0) await probe(host, port);
-  const child = await openChildEngine({ path, id, cacheDir }, { onProgress, ...pick(options, 'entry') });
+  const child = await openChildEngine(
+    { path, id, cacheDir, ...pick(options, 'profile', 'threads') },
+    { onProgress, ...pick(options, 'entry') },
+  );
   const engine = openQueue(child, pick(options, 'maxWaiting', 'timeoutMs'));
   const app = buildServer({
     engine,
@@ -89,6 +92,10 @@ export declare namespace serveInference {
     readonly id: string;
     /** Folder for the files made from the model. */
     readonly cacheDir: string;
+    /** `exact` by default. */
+    readonly profile?: ProfileName;
+    /** Threads of the exact engine; all that the computer has by default, at most 8. */
+    readonly threads?: number;
     /** 32 bytes; signs receipts and nothing else. */
     readonly privateKey: Uint8Array;
     /** Chain and contract that every receipt is for; null (default) lets each request name its own. */

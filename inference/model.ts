@@ -1,96 +1,97 @@
 /**
- * Opens a model file: checks it, makes or finds its graph, and returns an engine that answers requests one at a time.
+ * Opens a model: checks its files, makes or finds what its profile computes with, and starts an engine.
  *
  * @module
  */
 
-import { createHash } from 'node:crypto';
-import { type Hex, toHex } from '../attest/core/bytes.ts';
-import type { JsonObject } from '../attest/encoding/canonical-json.ts';
-import type { DecoderConfig } from './decoder-config.ts';
-import type { Engine, ModelIdentity } from './engine.ts';
+import { statSync } from 'node:fs';
+import { CompletionEngine } from './completion-engine.ts';
+import type { Engine, LoadedModel, ProfileName } from './engine.ts';
 import { ModelError } from './errors.ts';
-import { hashFile } from './file-digest.ts';
-import { FloatEngine } from './float/float-engine.ts';
-import { ensureGraphFiles } from './float/graph-files.ts';
-import { readLlamaConfig } from './float/llama-config.ts';
-import { buildLlamaGraph, FLOAT_GRAPH_VERSION, rotaryTable } from './float/llama-graph.ts';
-import { parseGguf } from './gguf/reader.ts';
-import { openFileSource } from './gguf/source.ts';
-import { installedVersion, localProfile } from './local-profile.ts';
-import { jsonDigest } from './profile.ts';
-import { openSession } from './session.ts';
-import { openTokenizer } from './tokenizer.ts';
-import { readTokenizer, type TokenizerDescription } from './tokenizer-json.ts';
+import { type ExactEngineName, openExact } from './exact/open-exact.ts';
+import { openGgufSource } from './gguf/gguf-source.ts';
+import type { ModelSource } from './model-source.ts';
+import { openSafetensorsSource } from './safetensors/safetensors-source.ts';
+import { openTokenizer, type TextTokenizer } from './tokenizer.ts';
+
+/** A model that is loaded, with its tokenizer. */
+export type OpenModel = LoadedModel & { readonly tokenizer: TextTokenizer };
 
 /**
- * Opens a model file.
+ * Opens the files of a model: a GGUF file, or a folder of safetensors.
  *
- * @param options.path - GGUF file, untrusted
- * @param options.id - name under which the model is served
- * @param options.cacheDir - folder for the graph and its weights in binary32 (four bytes a weight); made if absent
- * @throws {@link ModelError} with the reason why the file cannot be served
+ * @param path - untrusted
+ * @throws {@link ModelError} with the reason why they cannot be read
  */
-export async function openEngine(options: openEngine.Options): Promise<Engine> {
-  const { path, id, cacheDir, onProgress = () => {} } = options;
-  const source = openFileSource(path);
+export function openSource(path: string): ModelSource {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ? openSafetensorsSource(path) : openGgufSource(path);
+}
+
+/**
+ * Loads a model.
+ *
+ * @throws {@link ModelError} with the reason why it cannot be served; `MISSING_METADATA` if `chat` is asked for and it has no template
+ * @throws {@link InferenceError} `OUT_OF_MEMORY` if it does not fit the engine
+ */
+export async function openModel(options: openModel.Options): Promise<OpenModel> {
+  const { path, profile = 'exact' } = options;
+  const source = openSource(path);
   try {
-    const gguf = parseGguf(source);
-    const config = readLlamaConfig(gguf, source);
-    const description = readTokenizer(gguf);
-    if (description.chatTemplate === null) {
+    if (options.chat === true && source.tokenizer.chatTemplate === null) {
       throw new ModelError('MISSING_METADATA', 'the file has no tokenizer.chat_template', {
         at: { key: 'tokenizer.chat_template' },
       });
     }
-    onProgress('hashing the model file');
-    const model = await hashFile(path);
-    const graph = buildLlamaGraph(config);
-    const modelPath = await ensureGraphFiles({ source, gguf, config, graph, model }, cacheDir, onProgress);
-    const tokenizer = openTokenizer(description);
-    onProgress('loading the graph');
-    const session = await openSession(modelPath);
-    const identity = identify(id, model, config, description, graph.model);
-    return new FloatEngine(identity, config, tokenizer, session);
+    const tokenizer = openTokenizer(source.tokenizer);
+    return { ...(await load(source, tokenizer, profile, options)), tokenizer };
   } finally {
     source.close();
   }
 }
 
-export declare namespace openEngine {
+export declare namespace openModel {
   type Options = {
+    /** GGUF file or folder of safetensors. */
     readonly path: string;
+    /** Name under which the model is served. */
     readonly id: string;
+    /** Folder for what is made from the model; made if absent. */
     readonly cacheDir: string;
+    /** `exact` by default. */
+    readonly profile?: ProfileName;
+    /** Engine of the profile `exact`; `wasm` by default. */
+    readonly engine?: ExactEngineName;
+    /** Threads of the engine `wasm`; as many as the computer has by default, at most 8. */
+    readonly threads?: number;
+    /** Whether a model without a chat template is refused; false by default. */
+    readonly chat?: boolean;
     readonly onProgress?: (message: string) => void;
   };
 }
 
-function identify(
-  id: string,
-  model: Hex,
-  config: DecoderConfig,
-  description: TokenizerDescription,
-  graph: Uint8Array,
-): ModelIdentity {
-  const tables = createHash('sha256');
-  for (const kind of ['cos', 'sin'] as const) tables.update(new Uint8Array(rotaryTable(config, kind).buffer));
-  return {
-    id,
-    model,
-    tokenizer: jsonDigest(description as unknown as JsonObject),
-    operations: jsonDigest({
-      graph: toHex(createHash('sha256').update(graph).digest()),
-      tables: toHex(tables.digest()),
-    }),
-    profile: jsonDigest(localProfile()),
-    profileName: 'float-same-isa',
-    engine: jsonDigest({
-      name: 'onnxruntime-node',
-      version: installedVersion(['onnxruntime-node']),
-      graph: FLOAT_GRAPH_VERSION,
-    }),
-    contextLength: config.contextLength,
-    vocabularySize: config.vocabulary,
-  };
+/**
+ * Opens a model that answers conversations.
+ *
+ * @throws {@link ModelError} with the reason why it cannot be served, `MISSING_METADATA` if it has no chat template
+ */
+export async function openEngine(options: openModel.Options): Promise<Engine> {
+  const { identity, tokenizer, sequences } = await openModel({ ...options, chat: true });
+  return new CompletionEngine(identity, tokenizer, sequences);
+}
+
+async function load(
+  source: ModelSource,
+  tokenizer: TextTokenizer,
+  profile: ProfileName,
+  options: openModel.Options,
+): Promise<LoadedModel> {
+  if (profile === 'exact') return openExact(source, options);
+  if (statSync(options.path).isDirectory()) {
+    throw new ModelError('UNSUPPORTED_FEATURE', 'the profile float-same-isa reads GGUF files only', {
+      at: { file: options.path },
+    });
+  }
+  // ONNX Runtime is loaded for this profile alone: it takes memory that the exact engine does not need.
+  const { openFloat } = await import('./float/open-float.ts');
+  return openFloat(options.path, tokenizer.description, options);
 }

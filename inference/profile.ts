@@ -9,9 +9,7 @@
  * @module
  */
 
-import { createHash } from 'node:crypto';
-import { type Hex, toHex } from '../attest/core/bytes.ts';
-import { canonicalJson, type JsonObject } from '../attest/encoding/canonical-json.ts';
+import type { JsonObject } from '../attest/encoding/canonical-json.ts';
 import { CACHE_STEP, PREFILL_CHUNK } from './float/decoder.ts';
 import { FLOAT_GRAPH_VERSION } from './float/llama-graph.ts';
 import { ONNX_VERSIONS } from './onnx/graph.ts';
@@ -77,9 +75,4 @@ export function describeProfile(cpu: CpuClass, versions: EngineVersions): Profil
     versions,
     cpu,
   };
-}
-
-/** SHA-256 of the canonical JSON of `value`. */
-export function jsonDigest(value: JsonObject): Hex {
-  return toHex(createHash('sha256').update(canonicalJson(value)).digest());
 }

@@ -242,7 +242,7 @@ export const modelSchema = z.looseObject({
     tokenizer: hex(32),
     operations: hex(32),
     profile: hex(32),
-    profileName: z.literal('float-same-isa'),
+    profileName: z.enum(['exact', 'float-same-isa']),
     engine: hex(32),
     contextLength: z.int().min(1).max(0xffffffff),
     vocabularySize: z.int().min(1).max(0xffffffff),

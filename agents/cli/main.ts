@@ -10,7 +10,9 @@ import { Command, CommanderError } from 'commander';
 import { RuntimeError } from '../../attest/core/error.ts';
 import { registerConformance } from './conformance.ts';
 import { registerDemo } from './demo.ts';
+import { registerGenerate } from './generate.ts';
 import { registerKeys } from './keys.ts';
+import { registerModels } from './models.ts';
 import { registerServe } from './serve.ts';
 import { registerVerify } from './verify.ts';
 
@@ -35,9 +37,11 @@ export async function main(argv: readonly string[]): Promise<number> {
   registerVerify(program, (verdict) => {
     code = verdict;
   });
+  registerGenerate(program);
   registerServe(program);
   registerConformance(program);
   registerKeys(program);
+  registerModels(program);
   try {
     await program.parseAsync([...argv]);
     return code;

@@ -7,6 +7,7 @@
 import { throwIfCancelled } from '../decode.ts';
 import type { DecoderConfig } from '../decoder-config.ts';
 import { InferenceError } from '../errors.ts';
+import type { Sequence, Sequences } from '../sequences.ts';
 import type { GraphSession, GraphTensor } from '../session.ts';
 
 /**
@@ -15,18 +16,17 @@ import type { GraphSession, GraphTensor } from '../session.ts';
  */
 export const PREFILL_CHUNK = 256;
 
-/** One sequence of tokens that grows; a new one starts empty. */
-export type Sequence = {
-  /**
-   * Appends ids and returns the logits after the last of them, `[vocabulary]`.
-   *
-   * @param ids - at least one; the caller keeps the sum within the context length
-   */
-  feed(ids: readonly number[], signal?: AbortSignal): Promise<Float32Array>;
-};
-
 /** Places by which the key-value cache grows. Part of the graph's meaning for the same reason. */
 export const CACHE_STEP = 256;
+
+/** A loaded graph as {@link Sequences}; owns the session. */
+export function floatSequences(session: GraphSession, config: DecoderConfig): Sequences {
+  return {
+    contextLength: config.contextLength,
+    open: () => startSequence(session, config),
+    close: () => session.close(),
+  };
+}
 
 /** Starts an empty sequence on a session of the graph of `config`. */
 export function startSequence(session: GraphSession, config: DecoderConfig): Sequence {
@@ -49,6 +49,8 @@ export function startSequence(session: GraphSession, config: DecoderConfig): Seq
       }
       return logits;
     },
+    // The collector does it.
+    close() {},
   };
 }
 

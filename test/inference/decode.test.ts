@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { argmax, decodeChoice, decodeGreedy, type LogitSource } from '../../inference/decode.ts';
+import { argmax, decodeChoice, decodeFree, type LogitSource } from '../../inference/decode.ts';
 
 /** Vocabulary 0..7; after a sequence the model prefers what `prefer` says, most wanted first. */
 function toy(prefer: (ids: readonly number[]) => readonly number[]): LogitSource & { readonly fed: number[][] } {
@@ -43,7 +43,7 @@ describe('argmax', () => {
 describe('free decoding', () => {
   it('feeds the prompt once, then each id, and keeps the end id', async () => {
     const source = toy((ids) => [ids.length === 5 ? 7 : ids.length]);
-    expect(await decodeGreedy(source, [0, 1, 2], { maxTokens: 9, endIds: END })).toEqual({
+    expect(await decodeFree(source, [0, 1, 2], { maxTokens: 9, endIds: END })).toEqual({
       ids: [3, 4, 7],
       finishReason: 'stop',
     });
@@ -52,7 +52,7 @@ describe('free decoding', () => {
 
   it('ends at the length, without feeding the last id', async () => {
     const source = toy(() => [4]);
-    expect(await decodeGreedy(source, [0], { maxTokens: 3, endIds: END })).toEqual({
+    expect(await decodeFree(source, [0], { maxTokens: 3, endIds: END })).toEqual({
       ids: [4, 4, 4],
       finishReason: 'length',
     });
@@ -62,7 +62,7 @@ describe('free decoding', () => {
   it('ends where it is told to stop', async () => {
     const options = { maxTokens: 9, endIds: END, isStopped: (ids: readonly number[]) => ids.length === 2 };
     expect(
-      await decodeGreedy(
+      await decodeFree(
         toy(() => [4]),
         [0],
         options,
@@ -73,7 +73,7 @@ describe('free decoding', () => {
   it('is cancelled before and between steps', async () => {
     const cancelled = { code: 'CANCELLED' };
     await expect(
-      decodeGreedy(
+      decodeFree(
         toy(() => [4]),
         [0],
         { maxTokens: 3, endIds: END },
@@ -85,7 +85,7 @@ describe('free decoding', () => {
       if (ids.length === 3) controller.abort();
       return [4];
     });
-    await expect(decodeGreedy(source, [0], { maxTokens: 99, endIds: END }, controller.signal)).rejects.toMatchObject(
+    await expect(decodeFree(source, [0], { maxTokens: 99, endIds: END }, controller.signal)).rejects.toMatchObject(
       cancelled,
     );
     expect(source.fed).toHaveLength(3);

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { installedVersion, localProfile } from '../../inference/local-profile.ts';
-import { describeProfile, jsonDigest, readCpuClass } from '../../inference/profile.ts';
+import { installedVersion } from '../../inference/installed-version.ts';
+import { jsonDigest } from '../../inference/json-digest.ts';
+import { localProfile } from '../../inference/local-profile.ts';
+import { describeProfile, readCpuClass } from '../../inference/profile.ts';
 
 const X64 = ['processor\t: 0', 'flags\t\t: fpu sse4_1 avx avx2 fma f16c avx512f', '', 'processor\t: 1'];
 const ARM = ['Features\t: fp asimd asimddp i8mm', 'CPU implementer\t: 0x41', 'CPU part\t: 0xd40'];

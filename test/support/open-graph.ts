@@ -7,13 +7,14 @@
 import { createHash } from 'node:crypto';
 import { toHex } from '../../attest/core/bytes.ts';
 import type { DecoderConfig } from '../../inference/decoder-config.ts';
-import { type Sequence, startSequence } from '../../inference/float/decoder.ts';
+import { startSequence } from '../../inference/float/decoder.ts';
 import { ensureGraphFiles, type GraphSource } from '../../inference/float/graph-files.ts';
 import { readLlamaConfig } from '../../inference/float/llama-config.ts';
 import { buildLlamaGraph } from '../../inference/float/llama-graph.ts';
 import { parseGguf } from '../../inference/gguf/reader.ts';
 import { bytesSource } from '../../inference/gguf/source.ts';
 import type { Gguf } from '../../inference/gguf/types.ts';
+import type { Sequence } from '../../inference/sequences.ts';
 import { openSession } from '../../inference/session.ts';
 
 export type OpenGraph = {

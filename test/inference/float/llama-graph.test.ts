@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { decodeGreedy } from '../../../inference/decode.ts';
-import type { Sequence } from '../../../inference/float/decoder.ts';
+import { decodeFree } from '../../../inference/decode.ts';
 import { buildLlamaGraph, rotaryTable } from '../../../inference/float/llama-graph.ts';
+import type { Sequence } from '../../../inference/sequences.ts';
 import { openTokenizer } from '../../../inference/tokenizer.ts';
 import { readTokenizer } from '../../../inference/tokenizer-json.ts';
 import { writeGguf } from '../../support/gguf-writer.ts';
@@ -25,7 +25,7 @@ describeVectors('model-stories260k', (folder) => {
   ])('the published greedy text comes out byte for byte: rotary pairs as %s', async (_, model) => {
     const graph = await openGraph(write(model), temporaryFolder());
     const tokenizer = openTokenizer(readTokenizer(graph.gguf));
-    const { ids, finishReason } = await decodeGreedy(graph.start(), [1], { maxTokens: 256, endIds: [1, 2] });
+    const { ids, finishReason } = await decodeFree(graph.start(), [1], { maxTokens: 256, endIds: [1, 2] });
     expect(tokenizer.decode(ids)).toBe(golden);
     expect([ids.length, finishReason]).toEqual([256, 'length']);
     expect(tokenizer.encodeText(golden)).toEqual(ids);

@@ -5,7 +5,6 @@ import { openReference } from '../../../../inference/exact/reference/reference-d
 import { loadKernels, startNodeThread } from '../../../../inference/exact/wasm/threads.ts';
 import { openWasmDecoder } from '../../../../inference/exact/wasm/wasm-decoder.ts';
 import { exactDecoderSuite, expectSameBits, transcriptOf } from '../../../support/exact-decoder-suite.ts';
-
 import { seededRandom } from '../../../support/random.ts';
 import { EXACT_FAMILIES, randomExactModel, randomTokens } from '../../../support/random-exact-model.ts';
 

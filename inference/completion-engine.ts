@@ -1,17 +1,18 @@
 /**
- * Answers completion requests with the binary32 graph, one at a time, in the order in which they came.
+ * Answers completion requests with a loaded model, one at a time, in the order in which they came.
  *
  * @module
  */
 
-import { encodePrompt } from '../chat-template.ts';
-import { decodeChoice, decodeGreedy, throwIfCancelled } from '../decode.ts';
-import type { DecoderConfig } from '../decoder-config.ts';
-import type { Completion, CompletionRequest, Engine, ModelIdentity } from '../engine.ts';
-import { InferenceError } from '../errors.ts';
-import type { GraphSession } from '../session.ts';
-import type { TextTokenizer } from '../tokenizer.ts';
-import { startSequence } from './decoder.ts';
+import { fromHex } from '../attest/core/bytes.ts';
+import { encodePrompt } from './chat-template.ts';
+import { argmax, decodeChoice, decodeFree, throwIfCancelled } from './decode.ts';
+import type { Completion, CompletionRequest, Engine, ModelIdentity } from './engine.ts';
+import { InferenceError } from './errors.ts';
+import { checkSampling, chooseToken } from './exact/sampler.ts';
+import { exponentialTable } from './exact/tables.ts';
+import type { Sequence, Sequences } from './sequences.ts';
+import type { TextTokenizer } from './tokenizer.ts';
 
 /** Most choices of one request. */
 const MAX_CHOICES = 1024;
@@ -19,21 +20,19 @@ const MAX_CHOICES = 1024;
 /** Most stop texts of one request. */
 const MAX_STOPS = 16;
 
-/** An {@link Engine} over a session of the binary32 graph; owns the session. */
-export class FloatEngine implements Engine {
+/** An {@link Engine} over a loaded model; owns it. */
+export class CompletionEngine implements Engine {
   readonly identity: ModelIdentity;
-  readonly #config: DecoderConfig;
   readonly #tokenizer: TextTokenizer;
-  readonly #session: GraphSession;
+  readonly #sequences: Sequences;
   /** Requests run one after the other, in the order in which they came. */
   #last: Promise<unknown> = Promise.resolve();
   #closed = false;
 
-  constructor(identity: ModelIdentity, config: DecoderConfig, tokenizer: TextTokenizer, session: GraphSession) {
+  constructor(identity: ModelIdentity, tokenizer: TextTokenizer, sequences: Sequences) {
     this.identity = identity;
-    this.#config = config;
     this.#tokenizer = tokenizer;
-    this.#session = session;
+    this.#sequences = sequences;
   }
 
   async complete(request: CompletionRequest, signal?: AbortSignal): Promise<Completion> {
@@ -48,12 +47,12 @@ export class FloatEngine implements Engine {
     return turn;
   }
 
-  /** Waits for the request that runs, refuses those that wait, and frees the session. */
+  /** Waits for the request that runs, refuses those that wait, and frees the model. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
     await this.#last;
-    await this.#session.close();
+    await this.#sequences.close();
   }
 
   #throwIfClosed(): void {
@@ -62,7 +61,7 @@ export class FloatEngine implements Engine {
 
   /** Everything that can be refused is refused here, before any work of the model. */
   #plan(request: CompletionRequest): Plan {
-    const { messages, maxTokens, choices, stop = [] } = request;
+    const { messages, maxTokens, choices, stop = [], sampling } = request;
     if (!Number.isSafeInteger(maxTokens) || maxTokens < 1) {
       throw new InferenceError('REQUEST_MALFORMED', 'maxTokens is not a positive integer', {
         at: { field: 'maxTokens' },
@@ -72,12 +71,20 @@ export class FloatEngine implements Engine {
     if (choices !== undefined && stop.length > 0) {
       throw new InferenceError('REQUEST_MALFORMED', 'stop and choices exclude each other', { at: { field: 'stop' } });
     }
+    if (sampling !== undefined) {
+      checkSampling(sampling);
+      if (choices !== undefined && sampling.temperature !== 0) {
+        throw new InferenceError('SAMPLING_REFUSED', 'one of the choices is taken greedily, temperature must be 0', {
+          at: { field: 'temperature' },
+        });
+      }
+    }
     if (stop.length > MAX_STOPS || stop.some((text) => text.length === 0)) {
       throw new InferenceError('STOP_EMPTY', `expected up to ${MAX_STOPS} stop texts, none empty`, {
         at: { field: 'stop' },
       });
     }
-    const context = this.#config.contextLength;
+    const context = this.#sequences.contextLength;
     const length = messages.reduce((sum, { content, name = '' }) => sum + content.length + name.length, 0);
     const tooLong = (count: string) =>
       new InferenceError('PROMPT_TOO_LONG', `the prompt has ${count} tokens, the context holds ${context}`, {
@@ -98,7 +105,7 @@ export class FloatEngine implements Engine {
         { at: { limit: context, prompt: promptIds.length } },
       );
     }
-    return { promptIds, maxTokens, choiceIds, stop };
+    return { promptIds, maxTokens, capacity: promptIds.length + most, choiceIds, stop, sampling };
   }
 
   #encodeChoices(choices: readonly string[], maxTokens: number): readonly (readonly number[])[] {
@@ -131,19 +138,37 @@ export class FloatEngine implements Engine {
     });
   }
 
-  async #answer({ promptIds, maxTokens, choiceIds, stop }: Plan, signal: AbortSignal | undefined): Promise<Completion> {
-    const sequence = startSequence(this.#session, this.#config);
+  async #answer(plan: Plan, signal: AbortSignal | undefined): Promise<Completion> {
+    const sequence = this.#sequences.open(plan.capacity);
+    try {
+      return await this.#continue(sequence, plan, signal);
+    } finally {
+      sequence.close();
+    }
+  }
+
+  async #continue(
+    sequence: Sequence,
+    { promptIds, maxTokens, choiceIds, stop, sampling }: Plan,
+    signal: AbortSignal | undefined,
+  ): Promise<Completion> {
     const { endIds } = this.#tokenizer.description;
     if (choiceIds !== undefined) {
       const { ids, finishReason } = await decodeChoice(sequence, promptIds, choiceIds, endIds, signal);
       return { promptIds, outputIds: ids, text: this.#tokenizer.decode(ids), finishReason };
     }
-    const stopAt = (text: string) => Math.min(...stop.map((word) => text.indexOf(word)).filter((at) => at >= 0));
-    const isStopped = (ids: readonly number[]) =>
-      stop.length > 0 && Number.isFinite(stopAt(this.#tokenizer.decode(ids)));
-    const { ids, finishReason } = await decodeGreedy(sequence, promptIds, { maxTokens, endIds, isStopped }, signal);
+    const options = {
+      maxTokens,
+      endIds,
+      choose: chooserOf(sampling),
+      ...(stop.length > 0
+        ? { isStopped: (ids: readonly number[]) => stopAt(this.#tokenizer.decode(ids), stop) >= 0 }
+        : {}),
+    };
+    const { ids, finishReason } = await decodeFree(sequence, promptIds, options, signal);
     const text = this.#tokenizer.decode(ids);
-    return { promptIds, outputIds: ids, text: text.slice(0, stopAt(text)), finishReason };
+    const end = stopAt(text, stop);
+    return { promptIds, outputIds: ids, text: end < 0 ? text : text.slice(0, end), finishReason };
   }
 
   #longest = 0;
@@ -156,9 +181,26 @@ export class FloatEngine implements Engine {
   }
 }
 
+/** Where the first of some texts begins, -1 where none of them occurs. */
+export function stopAt(text: string, stop: readonly string[]): number {
+  const places = stop.map((word) => text.indexOf(word)).filter((at) => at >= 0);
+  return places.length === 0 ? -1 : Math.min(...places);
+}
+
+/** How the next token is chosen: greedily unless a temperature is given. */
+export function chooserOf(sampling: CompletionRequest['sampling']): (logits: Float32Array, position: number) => number {
+  if (sampling === undefined || sampling.temperature === 0) return (logits) => argmax(logits);
+  const seed = fromHex(sampling.seed, 32);
+  const table = exponentialTable();
+  return (logits, position) => chooseToken(logits, sampling, { seed, position }, table);
+}
+
 type Plan = {
   readonly promptIds: readonly number[];
   readonly maxTokens: number;
+  /** Positions that the sequence may come to. */
+  readonly capacity: number;
   readonly choiceIds: readonly (readonly number[])[] | undefined;
   readonly stop: readonly string[];
+  readonly sampling: CompletionRequest['sampling'];
 };

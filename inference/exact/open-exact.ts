@@ -1,0 +1,107 @@
+/**
+ * Opens a model under the profile `exact`: finds or makes its exact form, starts the engine, and lets it prove itself before it
+ * serves anything.
+ *
+ * @module
+ */
+
+import { availableParallelism } from 'node:os';
+import type { JsonObject } from '../../attest/encoding/canonical-json.ts';
+import type { LoadedModel } from '../engine.ts';
+import { installedVersion } from '../installed-version.ts';
+import { jsonDigest } from '../json-digest.ts';
+import type { ModelSource } from '../model-source.ts';
+import type { ExactDecoder } from './exact-decoder.ts';
+import { type ExactFile, ensureExactFile, readExactModel } from './exact-file.ts';
+import { EXACT_VERSION } from './exact-model.ts';
+import { exactSequences } from './exact-sequences.ts';
+import { operationList } from './operations.ts';
+import { openReference } from './reference/reference-decoder.ts';
+import { loadKernels, startNodeThread } from './wasm/threads.ts';
+import { openWasmDecoder } from './wasm/wasm-decoder.ts';
+
+/** Engines of the profile; they give the same bits. */
+export type ExactEngineName = ExactDecoder['name'];
+
+/** More threads than this wait for each other more than they compute. */
+const MOST_DEFAULT_THREADS = 8;
+
+/** Rows of one batch: enough that weights are widened once for many rows. */
+const BATCH_ROWS = 64;
+
+/**
+ * Opens a model.
+ *
+ * @param options.threads - all that the computer has by default, at most 8; the reference has one
+ * @throws {@link ModelError} why the model cannot be served; {@link InferenceError} `OUT_OF_MEMORY`
+ */
+export async function openExact(source: ModelSource, options: openExact.Options): Promise<LoadedModel> {
+  const { id, cacheDir, engine = 'wasm', onProgress = () => {} } = options;
+  const file = await ensureExactFile(source, cacheDir, onProgress);
+  try {
+    onProgress('loading the exact form');
+    const threads = options.threads ?? Math.min(availableParallelism(), MOST_DEFAULT_THREADS);
+    const decoder = await openDecoder(file, engine, threads);
+    return {
+      identity: {
+        id,
+        model: file.commitment,
+        tokenizer: jsonDigest(file.tokenizer as unknown as JsonObject),
+        operations: jsonDigest({
+          version: EXACT_VERSION,
+          shape: file.shape as unknown as JsonObject,
+          operations: operationList(file.shape).operations.length,
+        }),
+        profile: jsonDigest(exactProfile()),
+        profileName: 'exact',
+        // Every engine of the profile gives the same bits, so none of them is named.
+        engine: jsonDigest({ arithmetic: EXACT_VERSION }),
+        contextLength: file.shape.context,
+        vocabularySize: file.shape.vocabulary,
+      },
+      engineName: engine,
+      threads: engine === 'wasm' ? threads : 1,
+      commitment: file.commitment,
+      sequences: exactSequences(decoder),
+    };
+  } finally {
+    file.close();
+  }
+}
+
+export declare namespace openExact {
+  type Options = {
+    readonly id: string;
+    /** Folder for the exact form. */
+    readonly cacheDir: string;
+    readonly engine?: ExactEngineName;
+    readonly threads?: number;
+    readonly onProgress?: (message: string) => void;
+  };
+}
+
+/**
+ * The profile as JSON: the arithmetic, which no CPU decides, and the packages that turn messages into ids. Its digest is in
+ * every identity.
+ */
+export function exactProfile(): JsonObject {
+  return {
+    name: 'exact',
+    arithmetic: EXACT_VERSION,
+    versions: {
+      transformers: installedVersion(['@xenova/transformers']),
+      tokenizers: installedVersion(['@xenova/transformers', '@huggingface/tokenizers']),
+      jinja: installedVersion(['@xenova/transformers', '@huggingface/jinja']),
+    },
+  };
+}
+
+async function openDecoder(file: ExactFile, engine: ExactEngineName, threads: number): Promise<ExactDecoder> {
+  if (engine === 'reference') return openReference(readExactModel(file), { maxRows: BATCH_ROWS });
+  return openWasmDecoder(file, {
+    module: await loadKernels(),
+    startThread: startNodeThread,
+    threads,
+    maxRows: BATCH_ROWS,
+  });
+}
