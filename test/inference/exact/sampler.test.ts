@@ -97,6 +97,20 @@ describe('drawing', () => {
     }
   });
 
+  it('takes the token whose running sum exceeds the limit, not the one that reaches it', () => {
+    // one token of 65,535 and 5,000 of 1, where nearly every limit is a running sum
+    const logits = new Float32Array(5001).fill(-22_000 / 2048, 1);
+    let small = 0;
+    for (let position = 0; position < 2000; position++) {
+      const draw = { seed: ZERO_DIGEST, position };
+      const limit = Number((computeDraw(draw) * 70_535n) >> 64n);
+      const want = limit < 65_535 ? 0 : limit - 65_534;
+      expect(chooseToken(logits, sampled({}), draw, exp)).toBe(want);
+      if (want > 0) small++;
+    }
+    expect(small).toBeGreaterThan(50);
+  });
+
   it('has pinned outcomes', () => {
     const logits = Float32Array.from({ length: 50 }, (_, i) => ((i * 37) % 50) / 8);
     const tokens = (sampling: Partial<Sampling>) =>
@@ -172,6 +186,21 @@ describe('top-k and top-p', () => {
   it('reach p exactly: half of two equal halves is both, since they tie', () => {
     expect(seen([0, 0], { topP: 5000 })).toEqual([0, 1]);
     expect(seen([0, -30], { topP: 10_000 })).toEqual([0]);
+  });
+
+  it('stop at a weight whose share is p exactly', () => {
+    // exp[2250] is a third of 65,535
+    const third = -2250 / 2048;
+    expect(seen([0, third, third, third], { topP: 5000 })).toEqual([0]);
+    expect(seen([0, third, third, third], { topP: 5001 })).toEqual([0, 1, 2, 3]);
+  });
+
+  it('see the difference to the greatest logit rounded before it is scaled', () => {
+    // without that rounding the second of these is a step further (822 and 823), the third is not: then no tie
+    const up = [0.34428736567497253, 0.06315942853689194, 0.0631595253944397];
+    expect(seen(up, { temperature: 7000, topK: 2 })).toEqual([0, 1, 2]);
+    const down = [0.0049993363209068775, -0.13530828058719635, -0.13550828397274017];
+    expect(seen(down, { temperature: 7000, topK: 2 })).toEqual([0, 1, 2]);
   });
 
   it('take p of what k left', () => {
