@@ -108,6 +108,12 @@ describe('convertModel', () => {
     expect(model.matrices[0]?.weights.length).toBe(layout.matrices[0]?.weights.bytes);
     expect(messages.filter((message) => message.includes('%')).length).toBeGreaterThanOrEqual(3);
     expect(messages.at(-1)).toContain('100 %');
+    const alter: NonNullable<RandomOptions['alter']> = (_, row, values) => {
+      if (row === 3999) values[300] = Number.NaN;
+    };
+    expect(() => convertModel(randomSource({ ...options, alter }), () => {})).toThrow(
+      expect.objectContaining({ at: { tensor: 'embedding', layer: null, row: 3999 } }),
+    );
   });
 
   it('fills every byte of every part but the padding of rows', () => {

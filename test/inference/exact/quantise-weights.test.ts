@@ -102,7 +102,12 @@ function rows(): fc.Arbitrary<number[]> {
   const near = fc.float({ min: -2, max: 2, noNaN: true });
   const tiny = fc.integer({ min: -1000, max: 1000 }).map((n) => n * SMALLEST);
   const halves = fc.integer({ min: -254, max: 254 }).map((n) => n / 2);
-  return fc.oneof(...[any, near, tiny, halves].map((value) => fc.array(value, { minLength: 1, maxLength: 70 })));
+  const even = fc.integer({ min: -1_000_000, max: 1_000_000 }).map((n) => Math.fround(n / 999_983));
+  return fc.oneof(
+    ...[any, near, tiny, halves, even, even].map((value) =>
+      fc.array(value, { minLength: 1, maxLength: 70, size: 'max' }),
+    ),
+  );
 }
 
 function emptyRows(columns: number, grouped: boolean): QuantisedRows {
