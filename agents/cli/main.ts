@@ -8,13 +8,21 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { RuntimeError } from '../../attest/core/error.ts';
-import { registerConformance } from './conformance.ts';
-import { registerDemo } from './demo.ts';
-import { registerGenerate } from './generate.ts';
-import { registerKeys } from './keys.ts';
-import { registerModels } from './models.ts';
-import { registerServe } from './serve.ts';
-import { registerVerify } from './verify.ts';
+
+type Register = (program: Command, setCode: (code: number) => void) => Promise<void>;
+
+/** The commands, in the order of the help. */
+const COMMANDS = {
+  demo: async (program) => (await import('./demo.ts')).registerDemo(program),
+  verify: async (program, setCode) => (await import('./verify.ts')).registerVerify(program, setCode),
+  generate: async (program) => (await import('./generate.ts')).registerGenerate(program),
+  serve: async (program) => (await import('./serve.ts')).registerServe(program),
+  conformance: async (program) => (await import('./conformance.ts')).registerConformance(program),
+  keys: async (program) => (await import('./keys.ts')).registerKeys(program),
+  models: async (program) => (await import('./models.ts')).registerModels(program),
+} satisfies Readonly<Record<string, Register>>;
+
+const NAMES = Object.keys(COMMANDS) as (keyof typeof COMMANDS)[];
 
 /**
  * Runs the command line to its end.
@@ -33,15 +41,14 @@ export async function main(argv: readonly string[]): Promise<number> {
     if (error.code !== 'EPIPE') throw error;
     process.exit(code);
   });
-  registerDemo(program);
-  registerVerify(program, (verdict) => {
-    code = verdict;
-  });
-  registerGenerate(program);
-  registerServe(program);
-  registerConformance(program);
-  registerKeys(program);
-  registerModels(program);
+  const asked = argv[2] ?? '';
+  // A command is loaded when it is asked for: the model's memory is not for what others need.
+  const wanted = Object.hasOwn(COMMANDS, asked) ? [asked as keyof typeof COMMANDS] : NAMES;
+  for (const name of wanted) {
+    await COMMANDS[name](program, (verdict) => {
+      code = verdict;
+    });
+  }
   try {
     await program.parseAsync([...argv]);
     return code;

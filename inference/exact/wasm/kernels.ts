@@ -1,5 +1,6 @@
 /**
- * The WebAssembly module of the kernels, and one thread's instance of it. Nothing here is Node's own: the module runs in a browser too.
+ * The WebAssembly module of the kernels, and one thread's instance of it. Nothing here is Node's own: the module runs in a browser
+ * too.
  *
  * @module
  */
@@ -16,12 +17,10 @@ export type Kernels = {
   interleaveGroups(scales: number, rows: number, groups: number, scratch: number): void;
   /** Bytes of a cache for each layer. */
   layerBytes(capacity: number): number;
-  /** Embeds the rows of the batch. */
-  begin(count: number): void;
-  /** Layers `[from, to)` of the batch. */
-  run(from: number, to: number, count: number): void;
-  /** Logits of rows `[first, first + count)`. */
-  head(first: number, count: number): void;
+  /** Runs a thread's part of a command, see {@link Command}. */
+  execute(count: number, embed: number, from: number, to: number, headFirst: number, headCount: number): void;
+  /** Serves commands until one is {@link STOP}; blocks its thread. */
+  serve(block: number): void;
 };
 
 /** One command to all threads. */
@@ -38,57 +37,44 @@ export type Command = {
   readonly headCount: number;
 };
 
-/** Words of the command block: a sequence number, then the command; `STOP` as `count` ends a thread. */
+/** Words of the command block: a number that grows with each command, then its arguments. */
 export const COMMAND = { sequence: 0, count: 16, embed: 17, from: 18, to: 19, headFirst: 20, headCount: 21 } as const;
 
 /** Instead of a number of rows: the thread ends. */
 export const STOP = -1;
 
-/** Times a thread looks for the next command before it sleeps. */
-const SPINS = 50_000;
-
-/** Makes the instance of a thread. */
+/** Makes the instance of the first thread, which is the caller's. */
 export function instantiate(
   module: WasmModule,
   memory: SharedWasmMemory,
-  place: { readonly configuration: number; readonly thread: number; readonly threads: number },
+  place: { readonly configuration: number; readonly threads: number },
 ): Kernels {
-  const fail = () => {
-    throw new Error('a kernel gave up: another thread of the engine is gone');
-  };
-  const { exports } = new wasm.Instance(module, { env: { memory, abort: fail } });
+  const { exports } = new wasm.Instance(module, { env: { memory } });
   const kernels = exports as unknown as Kernels;
-  kernels.configure(place.configuration, place.thread, place.threads);
+  kernels.configure(place.configuration, 0, place.threads);
   kernels.resetPhases();
   return kernels;
 }
 
-/** Runs a thread's part of a command. */
-export function execute(kernels: Kernels, command: Command): void {
-  const { count, embed, from, to, headFirst, headCount } = command;
-  if (embed !== 0) kernels.begin(count);
-  if (to > from) kernels.run(from, to, count);
-  if (headCount > 0) kernels.head(headFirst, headCount);
-}
+/** What every other thread is started with. */
+export type ThreadStart = {
+  readonly module: WasmModule;
+  readonly memory: SharedWasmMemory;
+  readonly configuration: number;
+  readonly command: number;
+  /** 1 and up; the caller is thread 0. */
+  readonly thread: number;
+  readonly threads: number;
+};
 
-/** Serves commands until it is told to stop: what every thread but the first does. Blocks its thread. */
-export function serveCommands(kernels: Kernels, memory: SharedWasmMemory, block: number): void {
-  const words = new Int32Array(memory.buffer, block, 64);
-  const { sequence } = COMMAND;
-  for (let seen = 0; ; ) {
-    for (let spins = 0; Atomics.load(words, sequence) === seen; ) {
-      if (++spins > SPINS) Atomics.wait(words, sequence, seen);
-    }
-    seen = Atomics.load(words, sequence);
-    const count = words[COMMAND.count] as number;
-    if (count === STOP) return;
-    execute(kernels, {
-      count,
-      embed: words[COMMAND.embed] as number,
-      from: words[COMMAND.from] as number,
-      to: words[COMMAND.to] as number,
-      headFirst: words[COMMAND.headFirst] as number,
-      headCount: words[COMMAND.headCount] as number,
-    });
-  }
-}
+/**
+ * JavaScript of a function of a {@link ThreadStart} and a function to call when it is ready: makes the thread's instance and serves commands. A
+ * text, because a thread must start without a compiler or loader, from source, from `dist` and in a browser alike.
+ */
+export const THREAD_SOURCE = `({ module, memory, configuration, command, thread, threads }, ready) => {
+  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+  exports.configure(configuration, thread, threads);
+  exports.resetPhases();
+  ready();
+  exports.serve(command);
+}`;

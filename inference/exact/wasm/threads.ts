@@ -1,30 +1,22 @@
 /**
- * Node's threads for the kernels. A browser starts Web Workers with the same message instead.
+ * Node's threads for the kernels. A browser starts Web Workers with the same source instead.
  *
  * @module
  */
 
 import { readFile } from 'node:fs/promises';
 import { Worker } from 'node:worker_threads';
-import { childEntry } from '../../../attest/core/entry.ts';
-import { type SharedWasmMemory, type WasmModule, wasm } from '../../../attest/core/webassembly.ts';
-
-/** What a thread is started with. */
-export type ThreadStart = {
-  readonly module: WasmModule;
-  readonly memory: SharedWasmMemory;
-  readonly configuration: number;
-  readonly command: number;
-  /** 1 and up; the caller is thread 0. */
-  readonly thread: number;
-  readonly threads: number;
-};
+import { type WasmModule, wasm } from '../../../attest/core/webassembly.ts';
+import { THREAD_SOURCE, type ThreadStart } from './kernels.ts';
 
 /** A thread that serves commands. */
 export type KernelThread = { terminate(): Promise<unknown> };
 
 /** Starts a thread; resolves once it waits for commands. */
 export type StartThread = (start: ThreadStart) => Promise<KernelThread>;
+
+const WORKER_SOURCE = `const { parentPort, workerData } = require('node:worker_threads');
+(${THREAD_SOURCE})(workerData, () => parentPort.postMessage('ready'));`;
 
 /** Compiles the module of the kernels that lies beside this file. */
 export async function loadKernels(): Promise<WasmModule> {
@@ -33,15 +25,21 @@ export async function loadKernels(): Promise<WasmModule> {
 
 /** Starts a worker thread of Node. It does not keep the process alive. */
 export const startNodeThread: StartThread = async (start) => {
-  const { url, execArgv } = childEntry(import.meta.url, './kernel-worker.ts');
-  const worker = new Worker(url, { workerData: start, execArgv, name: `kernels ${start.thread}` });
+  const worker = new Worker(WORKER_SOURCE, {
+    eval: true,
+    workerData: start,
+    name: `kernels ${start.thread}`,
+    execArgv: [],
+    // The heap of a thread holds next to nothing.
+    resourceLimits: { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 16 },
+  });
   await new Promise<void>((resolve, reject) => {
     worker.once('message', () => resolve());
     worker.once('error', reject);
     worker.once('exit', (code) => reject(new Error(`a thread of the engine ended with code ${code}`)));
   });
   worker.removeAllListeners();
-  // A fault inside a kernel: the barrier's patience ends the others.
+  // A fault inside a kernel: the patience of the others at the barrier ends them too.
   worker.on('error', () => {});
   worker.unref();
   return worker;

@@ -14,7 +14,7 @@ import type { CacheView, ExactDecoder, Row } from '../exact-decoder.ts';
 import type { ExactShape } from '../exact-model.ts';
 import { checkCapacity, positionsOf } from '../rows.ts';
 import { CacheMemory } from './cache-memory.ts';
-import { COMMAND, type Command, execute, instantiate, type Kernels, STOP } from './kernels.ts';
+import { COMMAND, type Command, instantiate, type Kernels, STOP } from './kernels.ts';
 import { type MemoryPlan, planMemory } from './memory-plan.ts';
 import type { KernelThread, StartThread } from './threads.ts';
 
@@ -54,7 +54,7 @@ export async function openWasmDecoder(model: LoadableModel, options: openWasmDec
   model.load(new Uint8Array(memory.buffer), plan.file);
   const words = new Int32Array(memory.buffer);
   for (const [address, value] of plan.words) words[address >> 2] = value;
-  const kernels = instantiate(module, memory, { configuration: plan.configuration, thread: 0, threads });
+  const kernels = instantiate(module, memory, { configuration: plan.configuration, threads });
   for (const { weights, groupScales, rows, stride } of plan.layout.matrices) {
     kernels.interleave(plan.file + weights.offset, rows, stride, plan.scratch);
     if (groupScales !== null) {
@@ -288,7 +288,8 @@ class WasmDecoder implements ExactDecoder {
 
   #command(command: Command): void {
     this.#send(command);
-    execute(this.#kernels, command);
+    const { count, embed, from, to, headFirst, headCount } = command;
+    this.#kernels.execute(count, embed, from, to, headFirst, headCount);
   }
 
   #send(command: Command): void {

@@ -29,7 +29,7 @@ const LAYER: usize = 256;
 @inline function capacityOf(i: i32): i32 { return load<i32>(rowCapacities + (<usize>i << 2)); }
 
 /** Embeds the rows of the batch. */
-export function begin(count: i32): void {
+function begin(count: i32): void {
   openPhase();
   for (let i = take(1); i < count; i = take(1)) {
     embed(embeddingMatrix, load<i32>(rowTokens + (<usize>i << 2)), residual + (<usize>(i * embeddingStride) << 2), embedding, embeddingStride);
@@ -73,7 +73,7 @@ function multiply(m0: usize, m1: usize, m2: usize, s: f32, count: i32, out: usiz
 }
 
 /** One layer over the rows of the batch. */
-export function layer(index: i32, count: i32): void {
+function layer(index: i32, count: i32): void {
   const l = layerTable + <usize>index * LAYER;
   let s = normRows(gainOf(l, 0), 0, count);
   multiply(matrixOf(l, 0), matrixOf(l, 1), matrixOf(l, 2), s, count, mixed, mixedStride, false);
@@ -115,12 +115,34 @@ export function layer(index: i32, count: i32): void {
 }
 
 /** Logits of `count` rows of the batch, from row `first` on; `[count, vocabulary rounded up to 8]`. */
-export function head(first: i32, count: i32): void {
+function head(first: i32, count: i32): void {
   const s = normRows(outputNorm, first, count);
   multiply(outputMatrix, 0, 0, s, count, logits, (vocabulary + 7) & ~7, false);
 }
 
-/** Layers `from..to` of the batch. */
-export function run(from: i32, to: i32, count: i32): void {
+/** One command: embeds where asked, computes layers `from..to`, then the logits of `headCount` rows. */
+export function execute(count: i32, embeds: i32, from: i32, to: i32, headFirst: i32, headCount: i32): void {
+  if (embeds != 0) begin(count);
   for (let l = from; l < to; l++) layer(l, count);
+  if (headCount > 0) head(headFirst, headCount);
+}
+
+/** Times that a thread looks for the next command before it sleeps. */
+const SPINS: i32 = 50000;
+
+/**
+ * Serves commands until one has a negative count: what every thread but the first does. Words of the block: 0 the number of the command, from word 16 on
+ * its arguments.
+ */
+export function serve(block: usize): void {
+  for (let seen = 0; ; ) {
+    for (let spins = 0; atomic.load<i32>(block) == seen; ) {
+      if (++spins > SPINS) atomic.wait<i32>(block, seen, -1);
+    }
+    seen = atomic.load<i32>(block);
+    const a = block + 64;
+    const count = load<i32>(a);
+    if (count < 0) return;
+    execute(count, load<i32>(a, 4), load<i32>(a, 8), load<i32>(a, 12), load<i32>(a, 16), load<i32>(a, 20));
+  }
 }
