@@ -43,7 +43,8 @@ export type ModelErrorCode =
   | 'CACHE_DAMAGED'
   | 'WEIGHT_NOT_FINITE'
   | 'RANGE_EXCEEDED'
-  | 'GRAPH_REFUSED';
+  | 'GRAPH_REFUSED'
+  | 'SELF_TEST_FAILED';
 
 /** A model that cannot be served: broken file, missing metadata, unsupported architecture or tokenizer. */
 export class ModelError extends RuntimeError<ModelErrorCode> {
