@@ -9,6 +9,7 @@
  * @module
  */
 
+import type { ProfileName } from '../../inference/engine.ts';
 import { type BenchResult, type Measure, median } from '../support/bench.ts';
 import { EngineAbsent } from '../support/bench-engine.ts';
 import { type ShippedModel, say, shippedModel } from '../support/bench-model.ts';
@@ -17,6 +18,8 @@ import { ensureGguf, ensureLlama } from '../support/llama-cpp.ts';
 import { waitForQuiet } from '../support/quiet.ts';
 
 const ROUNDS = 5;
+/** No further round is started after it: on a busy computer two spinning threads wait for each other's core. */
+const MOST_MS = 240_000;
 /** Longest wait for a quiet computer before each turn. */
 const QUIET_MS = 5000;
 const PROMPT_TOKENS = 64;
@@ -31,6 +34,7 @@ book was full she sent it to the harbour office and began another one. `.repeat(
 type Plan = {
   readonly name: 'exact' | 'float-same-isa' | 'llama.cpp Q8_0' | 'llama.cpp of the same file';
   readonly entry: BenchEntry;
+  readonly profile?: ProfileName;
   readonly path: string;
   readonly threads: readonly number[];
 };
@@ -49,18 +53,18 @@ export async function run(): Promise<BenchResult> {
   const sides: Side[] = [];
   try {
     await openSides(model, sides);
-    await measure(model, sides);
-    return { measures: await figures(sides), ratios: ratios(sides) };
+    const busy = await measure(model, sides);
+    return { measures: [...(await figures(sides)), ...busy], ratios: ratios(sides) };
   } finally {
-    for (const { engine } of sides) await engine.close();
+    for (const { engine } of sides) engine.close();
   }
 }
 
 async function openSides(model: ShippedModel, sides: Side[]): Promise<void> {
   const { path, cache } = model;
   const plans: Plan[] = [
-    { name: 'exact', entry: 'exact', path, threads: [1, 2] },
-    { name: 'float-same-isa', entry: 'float', path, threads: [2] },
+    { name: 'exact', entry: 'own', profile: 'exact', path, threads: [1, 2] },
+    { name: 'float-same-isa', entry: 'own', profile: 'float-same-isa', path, threads: [2] },
   ];
   const packages = await orAbsent(() => ensureLlama(cache, say));
   if (packages !== undefined) {
@@ -68,13 +72,15 @@ async function openSides(model: ShippedModel, sides: Side[]): Promise<void> {
     plans.splice(1, 0, { name: 'llama.cpp Q8_0', entry: 'llama', path: q8, threads: [1, 2] });
     plans.push({ name: 'llama.cpp of the same file', entry: 'llama', path, threads: [1, 2] });
   }
-  for (const plan of plans) {
-    for (const threads of plan.threads) {
-      const options = { path: plan.path, cacheDir: cache, threads, ...(packages === undefined ? {} : { packages }) };
-      const engine = await orAbsent(() => BenchProcess.start(plan.entry, options));
-      if (engine !== undefined) sides.push({ name: plan.name, threads, engine, decode: [], prefill: [] });
+  const folders = { cacheDir: cache, ...(packages === undefined ? {} : { packages }) };
+  for (const { name, entry, path: file, threads: counts, profile = 'exact' } of plans) {
+    for (const threads of counts) {
+      const engine = await orAbsent(() => BenchProcess.start(entry, { ...folders, path: file, threads, profile }));
+      if (engine !== undefined) sides.push({ name, threads, engine, decode: [], prefill: [] });
     }
   }
+  // Those that are compared take their turns next to each other.
+  sides.sort((a, b) => a.threads - b.threads);
 }
 
 /** What is made, or undefined with the reason on standard error where this installation cannot have it. */
@@ -88,7 +94,8 @@ async function orAbsent<T>(make: () => Promise<T>): Promise<T | undefined> {
   }
 }
 
-async function measure(model: ShippedModel, sides: readonly Side[]): Promise<void> {
+/** Fills the sides; how many rounds there were, and how busy others kept the computer. */
+async function measure(model: ShippedModel, sides: readonly Side[]): Promise<Measure[]> {
   const ids = model.encode(TEXT).slice(0, PREFILL_TOKENS);
   if (ids.length !== PREFILL_TOKENS) throw new RangeError(`the text has ${ids.length} tokens`);
   const prompt = ids.slice(0, PROMPT_TOKENS);
@@ -96,17 +103,22 @@ async function measure(model: ShippedModel, sides: readonly Side[]): Promise<voi
     await engine.decode(prompt, 16);
     await engine.prefill(ids);
   }
-  for (let round = 1; round <= ROUNDS; round++) {
-    let busy = 0;
+  const end = performance.now() + MOST_MS;
+  const shares: number[] = [];
+  for (let round = 1; round <= ROUNDS && (round === 1 || performance.now() < end); round++) {
     for (const { engine, decode, prefill } of sides) {
-      busy = Math.max(busy, await waitForQuiet(QUIET_MS));
+      shares.push(100 * (await waitForQuiet(QUIET_MS)));
       decode.push(NEXT_TOKENS / ((await engine.decode(prompt, NEXT_TOKENS)).ms / 1000));
       prefill.push(PREFILL_TOKENS / ((await engine.prefill(ids)) / 1000));
     }
     const row = sides.map(({ name, threads, decode }) => `${name}/${threads} ${decode.at(-1)?.toFixed(1)}`);
-    const others = `others took up to ${Math.round(100 * busy)} % of the cores`;
-    say(`round ${round} of ${ROUNDS}, decode tokens/s: ${row.join(', ')}; before it ${others}`);
+    say(`round ${round} of ${ROUNDS}, decode tokens/s: ${row.join(', ')}`);
   }
+  return [
+    { name: 'rounds', value: sides[0]?.decode.length ?? 0, unit: 'rounds' },
+    { name: 'cores that others took before a turn, median', value: median(shares), unit: '%' },
+    { name: 'cores that others took before a turn, most', value: Math.max(...shares), unit: '%' },
+  ];
 }
 
 async function figures(sides: readonly Side[]): Promise<Measure[]> {

@@ -15,7 +15,6 @@ import { BenchProcess } from '../support/bench-process.ts';
 import { ensureGguf, ensureLlama } from '../support/llama-cpp.ts';
 
 const TOKENS = 64;
-const THREADS = 2;
 
 const PROMPTS = [
   'The capital of France is',
@@ -34,10 +33,10 @@ export async function run(): Promise<readonly Measure[] | BenchResult> {
     return [];
   }
   const wide = ensureGguf(model.path, model.name, 'F32', model.cache, say);
-  const common = { cacheDir: model.cache, threads: THREADS };
-  const float = await BenchProcess.start('float', { ...common, path: model.path });
+  const common = { cacheDir: model.cache };
+  const float = await BenchProcess.start('own', { ...common, path: model.path, threads: 2, profile: 'float-same-isa' });
   try {
-    const llama = await BenchProcess.start('llama', { ...common, path: wide, packages, wideCache: true });
+    const llama = await BenchProcess.start('llama', { ...common, path: wide, threads: 1, packages, wideCache: true });
     try {
       const measures: Measure[] = [];
       for (const [index, text] of PROMPTS.entries()) {
@@ -63,9 +62,9 @@ export async function run(): Promise<readonly Measure[] | BenchResult> {
       }
       return measures;
     } finally {
-      await llama.close();
+      llama.close();
     }
   } finally {
-    await float.close();
+    float.close();
   }
 }

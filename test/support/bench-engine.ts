@@ -5,7 +5,9 @@
  * @module
  */
 
-/** What an engine of a bench must do. One sequence at a time. */
+import type { ProfileName } from '../../inference/engine.ts';
+
+/** What an engine of a bench must do, until its process ends. One sequence at a time. */
 export type BenchEngine = {
   readonly threads: number;
   /** Starts a new sequence with `ids`, and returns when they are computed. */
@@ -14,7 +16,6 @@ export type BenchEngine = {
   decodeGreedy(ids: readonly number[], count: number): Promise<number[]>;
   /** Appends `ids`; the two greatest logits after the last, greatest first. Where it is absent, nobody asks. */
   topTwo?(ids: readonly number[]): Promise<readonly [Logit, Logit]>;
-  close(): void | Promise<void>;
 };
 
 export type Logit = { readonly id: number; readonly logit: number };
@@ -26,6 +27,8 @@ export type BenchModel = {
   /** Folder of files made from models. */
   readonly cacheDir: string;
   readonly threads: number;
+  /** Profile of our own engines; `exact` by default. */
+  readonly profile?: ProfileName;
   /** Folder with the `node_modules` of llama.cpp's binding. */
   readonly packages?: string;
   /** Keys and values of llama.cpp in binary32 instead of its usual binary16. */
@@ -43,8 +46,7 @@ export type ToEngine =
   | { readonly type: 'prefill'; readonly ids: readonly number[] }
   | { readonly type: 'decode'; readonly ids: readonly number[]; readonly count: number }
   | { readonly type: 'topTwo'; readonly ids: readonly number[] }
-  | { readonly type: 'memory' }
-  | { readonly type: 'close' };
+  | { readonly type: 'memory' };
 
 /** Answers in the order of the questions. `ms` is the engine's own time, without the channel. */
 export type FromEngine =
@@ -78,9 +80,6 @@ export function answerBench(open: (model: BenchModel) => Promise<BenchEngine>): 
       case 'topTwo':
         if (opened.topTwo === undefined) throw new TypeError('the engine shows no logits');
         return { type: 'logits', logits: await opened.topTwo(message.ids) };
-      case 'close':
-        await opened.close();
-        return { type: 'done', ms: performance.now() - start };
     }
   };
   process.on('disconnect', () => process.exit(0));

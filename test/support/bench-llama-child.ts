@@ -16,7 +16,7 @@ const CONTEXT = 512;
 type Token = number;
 
 type Binding = { getLlama(options: object): Promise<Llama> };
-type Llama = { loadModel(options: object): Promise<Model>; dispose(): Promise<void> };
+type Llama = { loadModel(options: object): Promise<Model> };
 type Model = { createContext(options: object): Promise<Context> };
 type Context = { readonly currentThreads: number; getSequence(): Sequence };
 type Sequence = {
@@ -79,6 +79,5 @@ async function openLlama({ path, threads, packages, wideCache = false }: BenchMo
       if (first === undefined || second === undefined) throw new Error('llama.cpp gave no logits');
       return [first, second];
     },
-    close: () => llama.dispose(),
   };
 }

@@ -13,7 +13,7 @@ import { type BenchModel, EngineAbsent, type FromEngine, type Logit, type ToEngi
 const STDERR_TAIL = 2048;
 
 /** The entries of engines, `bench-NAME-child.ts`. */
-export type BenchEntry = 'exact' | 'float' | 'llama';
+export type BenchEntry = 'own' | 'llama';
 
 type Answer<Type extends FromEngine['type']> = Extract<FromEngine, { readonly type: Type }>;
 
@@ -23,9 +23,11 @@ export class BenchProcess {
   readonly readyMs: number;
   /** Milliseconds of it in which the model was opened. */
   readonly openMs: number;
+  readonly #child: ChildProcess;
   readonly #ask: Ask;
 
-  private constructor(ask: Ask, readyMs: number, openMs: number) {
+  private constructor(child: ChildProcess, ask: Ask, readyMs: number, openMs: number) {
+    this.#child = child;
     this.#ask = ask;
     this.readyMs = readyMs;
     this.openMs = openMs;
@@ -47,7 +49,7 @@ export class BenchProcess {
     const ask = asker(child, name);
     try {
       const { ms } = await ask('done', { type: 'open', model });
-      return new BenchProcess(ask, performance.now() - start, ms);
+      return new BenchProcess(child, ask, performance.now() - start, ms);
     } catch (error) {
       child.kill();
       throw error;
@@ -79,17 +81,13 @@ export class BenchProcess {
     return this.#ask('memory', { type: 'memory' });
   }
 
-  /** Closes the engine and ends the process. */
-  async close(): Promise<void> {
-    await this.#ask('done', { type: 'close' });
-    this.#ask.end();
+  /** Ends the process. */
+  close(): void {
+    this.#child.kill();
   }
 }
 
-type Ask = {
-  <Type extends FromEngine['type']>(type: Type, question: ToEngine): Promise<Answer<Type>>;
-  end(): void;
-};
+type Ask = <Type extends FromEngine['type']>(type: Type, question: ToEngine) => Promise<Answer<Type>>;
 
 function asker(child: ChildProcess, name: string): Ask {
   let stderr = '';
@@ -101,7 +99,7 @@ function asker(child: ChildProcess, name: string): Ask {
   child.once('exit', (code, signal) => {
     pending?.reject(new Error(`the process of ${name} ended with ${signal ?? code}: ${stderr.trim()}`));
   });
-  const ask = async <Type extends FromEngine['type']>(type: Type, question: ToEngine): Promise<Answer<Type>> => {
+  return async <Type extends FromEngine['type']>(type: Type, question: ToEngine): Promise<Answer<Type>> => {
     const answer = await new Promise<FromEngine>((resolve, reject) => {
       pending = { resolve, reject };
       child.send(question, (error) => error !== null && reject(error));
@@ -110,9 +108,4 @@ function asker(child: ChildProcess, name: string): Ask {
     if (answer.type !== type) throw new Error(`${name} answered ${answer.type} where ${type} was expected`);
     return answer as Answer<Type>;
   };
-  return Object.assign(ask, {
-    end() {
-      if (child.connected) child.disconnect();
-    },
-  });
 }
