@@ -5,6 +5,7 @@
  */
 
 import type { Executor } from '../../attest/verify/executor.ts';
+import type { ProfileName } from '../../inference/engine.ts';
 import { ModelError } from '../../inference/errors.ts';
 import { openEngine } from '../../inference/model.ts';
 import { ModelPathError, resolveModelPath, SHIPPED_MODEL } from '../../inference/model-path.ts';
@@ -21,14 +22,16 @@ export type OpenExecutor = { readonly executor: Executor; close(): Promise<void>
  *
  * @param model - id or path
  * @param warn - told why there is no model
+ * @param profile - numerics of the runs to verify
  */
 export async function openExecutor(
   environment: Environment,
   model: string = SHIPPED_MODEL.id,
   warn: (message: string) => void = () => {},
+  profile: ProfileName = 'exact',
 ): Promise<OpenExecutor> {
   const vm = await openQuickJsVm();
-  const engine = await openModel(environment, model, warn);
+  const engine = await openModel(environment, model, warn, profile);
   return {
     executor: createExecutor(vm, engine === undefined ? undefined : openRecomputer(engine)),
     async close() {
@@ -38,10 +41,15 @@ export async function openExecutor(
   };
 }
 
-async function openModel(environment: Environment, model: string, warn: (message: string) => void) {
+async function openModel(
+  environment: Environment,
+  model: string,
+  warn: (message: string) => void,
+  profile: ProfileName,
+) {
   try {
     const { id, path } = resolveModelPath(model, environment.env, environment.home);
-    return await openEngine({ path, id, cacheDir: environment.cache });
+    return await openEngine({ path, id, cacheDir: environment.cache, profile });
   } catch (error) {
     if (!(error instanceof ModelPathError) && !(error instanceof ModelError)) throw error;
     warn(`inferences are not recomputed: ${error.message}`);

@@ -12,11 +12,12 @@ import { fromHex } from '../../attest/core/bytes.ts';
 import { RuntimeError } from '../../attest/core/error.ts';
 import { EncodingError } from '../../attest/encoding/errors.ts';
 import { addressOf } from '../../attest/sign/secp256k1.ts';
+import type { ProfileName } from '../../inference/engine.ts';
 import { type InferenceServer, isLoopback, serveInference } from '../../inference/main.ts';
 import { resolveModelPath, SHIPPED_MODEL } from '../../inference/model-path.ts';
 import { type Environment, readEnvironment } from './environment.ts';
 
-export type ServeUsageCode = 'BAD_PORT' | 'HOST_REFUSED' | 'BAD_SIGNING_KEY';
+export type ServeUsageCode = 'BAD_PORT' | 'BAD_THREADS' | 'HOST_REFUSED' | 'BAD_SIGNING_KEY';
 
 /** The command was called wrongly. */
 export class ServeUsageError extends RuntimeError<ServeUsageCode> {
@@ -27,6 +28,8 @@ type Options = {
   readonly host: string;
   readonly port: string;
   readonly model: string;
+  readonly profile: ProfileName;
+  readonly threads?: string;
   readonly insecure?: true;
 };
 
@@ -39,6 +42,8 @@ export function registerServe(program: Command): void {
     .option('--port <number>', 'port to listen on; 0 picks a free one', '8080')
     .option('--host <address>', 'address to listen on', '127.0.0.1')
     .option('--model <name>', 'model id or GGUF file', SHIPPED_MODEL.id)
+    .addOption(new Option('--profile <name>', 'numerics').choices(['exact', 'float-same-isa']).default('exact'))
+    .option('--threads <number>', 'threads of the exact engine; all of the computer, at most 8, by default')
     .addOption(new Option('--insecure', 'listen on an address that others can reach, without any access control'))
     .action(async (options: Options) => {
       const server = await startInference(options, readEnvironment());
@@ -57,6 +62,7 @@ export function registerServe(program: Command): void {
  */
 export async function startInference(options: Options, environment: Environment): Promise<InferenceServer> {
   const port = parsePort(options.port);
+  const threads = parseThreads(options.threads);
   if (!isLoopback(options.host)) {
     if (options.insecure === undefined) {
       throw new ServeUsageError(
@@ -75,11 +81,15 @@ export async function startInference(options: Options, environment: Environment)
     path,
     id,
     cacheDir: environment.cache,
+    profile: options.profile,
+    ...(threads === undefined ? {} : { threads }),
     privateKey: signingKey(environment),
     onProgress: (message) => console.error(message),
     onFault: (error) => console.error(error),
   });
-  console.error(`model ${server.identity.id}, receipts signed by ${server.signer}`);
+  console.error(
+    `model ${server.identity.id}, profile ${server.identity.profileName}, receipts signed by ${server.signer}`,
+  );
   return server;
 }
 
@@ -116,6 +126,15 @@ function parsePort(text: string): number {
     throw new ServeUsageError('BAD_PORT', `--port: expected a number in [0, 65535], got ${JSON.stringify(text)}`);
   }
   return port;
+}
+
+function parseThreads(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const threads = Number(text);
+  if (!/^\d{1,2}$/.test(text) || threads < 1 || threads > 64) {
+    throw new ServeUsageError('BAD_THREADS', `--threads: expected a number in [1, 64], got ${JSON.stringify(text)}`);
+  }
+  return threads;
 }
 
 function nextStopSignal(): Promise<void> {

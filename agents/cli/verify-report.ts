@@ -15,7 +15,8 @@ const MEANINGS: Readonly<Record<string, string>> = {
   STRUCTURE_ONLY: 'only the structure was checked, nothing was executed',
   MODEL_NOT_AT_HAND: 'the model of the run is not on this computer',
   ENGINE_MISMATCH: 'the run used another version of the sandbox or engine',
-  OTHER_NUMERICS: 'the profile float-same-isa gives equal bits on one class of CPU only, and this is another',
+  OTHER_NUMERICS:
+    'the run used another numerics profile: exact with other packages, or float-same-isa, which holds on one class of CPU (--profile)',
   CHILD_RUN: 'a child run is checked by its own bundle',
   HOST_FAULT: 'this computer could not execute a step',
 };

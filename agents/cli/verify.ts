@@ -7,12 +7,13 @@
 import { createReadStream } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { Hex } from '../../attest/core/bytes.ts';
 import { RuntimeError } from '../../attest/core/error.ts';
 import { noTrust, parseTrustFile, type Trust, trustOperators, trustSigner } from '../../attest/verify/trust.ts';
 import { EXIT_CODES, type Verdict, type VerifyReport, worseVerdict } from '../../attest/verify/verdict.ts';
 import { verifyBundle } from '../../attest/verify/verifier.ts';
+import type { ProfileName } from '../../inference/engine.ts';
 import { type ChainTrust, openChainTrust } from './chain-trust.ts';
 import { type Environment, readEnvironment, trustPath } from './environment.ts';
 import { type OpenExecutor, openExecutor } from './executor.ts';
@@ -31,6 +32,7 @@ type Options = {
   readonly rpc?: string;
   readonly contract?: string;
   readonly model?: string;
+  readonly profile: ProfileName;
   readonly json?: true;
 };
 
@@ -45,6 +47,11 @@ export function registerVerify(program: Command, exit: (code: number) => void): 
     .option('--rpc <url>', 'read the operator from a chain; "embedded" starts the local one from its state')
     .option('--contract <address>', 'the bond contract on that chain')
     .option('--model <name>', 'model id or GGUF file to recompute inferences with')
+    .addOption(
+      new Option('--profile <name>', 'numerics of the runs to verify')
+        .choices(['exact', 'float-same-isa'])
+        .default('exact'),
+    )
     .option('--json', 'one JSON object per bundle on standard output')
     .action(async (path: string, options: Options) => {
       exit(EXIT_CODES[await verifyPaths(path, options)]);
@@ -59,7 +66,7 @@ async function verifyPaths(path: string, options: Options): Promise<Verdict> {
   let worst: Verdict = 'MATCH';
   try {
     if (options.structure !== true) {
-      opened = await openExecutor(environment, options.model, (message) => console.error(message));
+      opened = await openExecutor(environment, options.model, (message) => console.error(message), options.profile);
     }
     for (const file of files) {
       const report = await verifyFile(file, trust, opened);

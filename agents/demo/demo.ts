@@ -86,7 +86,7 @@ export async function playDemo({ environment, say }: DemoOptions): Promise<DemoR
       privateKey: receiptKey,
       onProgress: say,
     });
-    say(`   inference server ${server.url}, profile float-same-isa: equal bits on one class of CPU only`);
+    say(`   inference server ${server.url}, profile ${server.identity.profileName}: equal bits on every computer`);
     say('2. an operator with a bond runs the expense auditor');
     const audited = await runAudit({ vm, server, parties, folder: runs, say: (line) => say(`   ${line}`) });
     tellAudit(audited, say);

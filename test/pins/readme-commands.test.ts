@@ -13,7 +13,17 @@ const scripts = Object.keys((JSON.parse(readFileSync(join(ROOT, 'package.json'),
 type Package = { readonly scripts: Readonly<Record<string, string>> };
 
 /** `tracebond` commands of the program, subcommands with their parent. */
-const COMMANDS = ['demo', 'verify', 'serve inference', 'conformance', 'keys new', 'keys list', 'keys address'] as const;
+const COMMANDS = [
+  'demo',
+  'verify',
+  'generate',
+  'serve inference',
+  'conformance',
+  'keys new',
+  'keys list',
+  'keys address',
+  'models commit',
+] as const;
 
 /** Lines and code spans that hold a command, cut into single ones. */
 function commandsIn(markdown: string): string[] {

@@ -3,7 +3,7 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { registerServe, ServeUsageError, startInference } from '../../../agents/cli/serve.ts';
 
 const ENVIRONMENT = { env: {}, home: '/nowhere', tracebondHome: '/nowhere/.tracebond', cache: '/nowhere/cache' };
-const OPTIONS = { host: '127.0.0.1', port: '0', model: 'SmolLM2-135M-Instruct' };
+const OPTIONS = { host: '127.0.0.1', port: '0', model: 'SmolLM2-135M-Instruct', profile: 'exact' } as const;
 
 function quiet() {
   const printed: string[] = [];
@@ -34,6 +34,10 @@ describe('serve inference', () => {
 
   it.each(['-1', '65536', '80a', '', '1e3', ' 80'])('refuses port %j', async (port) => {
     expect(await faultOf({ port })).toMatchObject({ name: 'ServeUsageError', code: 'BAD_PORT' });
+  });
+
+  it.each(['0', '65', '2.5', 'all'])('refuses %j threads', async (threads) => {
+    expect(await faultOf({ threads })).toMatchObject({ name: 'ServeUsageError', code: 'BAD_THREADS' });
   });
 
   it.each(['xyz', '0x00', `0x${'0'.repeat(64)}`, 'ff'.repeat(32), 'A1'.repeat(32)])(
