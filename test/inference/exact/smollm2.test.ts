@@ -1,0 +1,94 @@
+import { createHash } from 'node:crypto';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { readEnvironment } from '../../../agents/cli/environment.ts';
+import type { ExactDecoder, Row } from '../../../inference/exact/exact-decoder.ts';
+import { type ExactFile, ensureExactFile, readExactModel } from '../../../inference/exact/exact-file.ts';
+import { openReference } from '../../../inference/exact/reference/reference-decoder.ts';
+import { loadKernels, startNodeThread } from '../../../inference/exact/wasm/threads.ts';
+import { openWasmDecoder } from '../../../inference/exact/wasm/wasm-decoder.ts';
+import { openGgufSource } from '../../../inference/gguf/gguf-source.ts';
+import { openTokenizer } from '../../../inference/tokenizer.ts';
+import { expectSameBits, type Transcript, transcriptOf } from '../../support/exact-decoder-suite.ts';
+import { qualityText } from '../../support/quality.ts';
+import { describeSmolLM2 } from '../../support/smollm2.ts';
+
+const POSITIONS = 64;
+
+/** Positions of each of 8 sequences in one batch. */
+const SHARED = 12;
+
+/** SHA-256 over the logits of the first 64 positions of the text, `[64, 49152]` binary32, little-endian. */
+const GOLDEN = '216b5b33cf14ce48869b3c1fdbf525da51b90c963bf601fec04980e3cf593bd3';
+
+describeSmolLM2('SmolLM2 in the exact form', (path) => {
+  let file: ExactFile;
+  let tokens: readonly number[];
+  let expected: Transcript;
+
+  beforeAll(async () => {
+    const source = openGgufSource(path);
+    file = await ensureExactFile(source, readEnvironment().cache);
+    tokens = openTokenizer(source.tokenizer).encodeText(qualityText()).slice(0, POSITIONS);
+    source.close();
+    expected = transcriptOf(openReference(readExactModel(file)), tokens, POSITIONS, POSITIONS);
+  }, 240_000);
+  afterAll(() => file.close());
+
+  it('gives the golden logits by the reference', () => {
+    expect(tokens.length).toBe(POSITIONS);
+    expect(createHash('sha256').update(expected.logits).digest('hex')).toBe(GOLDEN);
+  });
+
+  it.each([1, 2, 4])(
+    'gives the same hidden states, caches and logits by the kernels on %i threads',
+    async (threads) => {
+      await withDecoder(threads, (decoder) => {
+        for (const chunk of [POSITIONS, 7, 1]) {
+          expectSameBits(transcriptOf(decoder, tokens, chunk, POSITIONS), expected);
+        }
+      });
+    },
+  );
+
+  it.each([1, 2, 4])('gives each of 8 sequences in one batch what it gets alone, on %i threads', async (threads) => {
+    await withDecoder(threads, (decoder) => {
+      const { vocabulary } = decoder.shape;
+      const sequences = Array.from({ length: 8 }, () => decoder.openSequence(POSITIONS));
+      // the first is the reference's text, the others have the same in another order
+      const textOf = (i: number, count: number) =>
+        Array.from({ length: count }, (_, t) => tokens[(t * (i + 1)) % 61] ?? 0);
+      const texts = sequences.map((_, i) => (i === 0 ? tokens.slice(0, SHARED) : textOf(i, SHARED)));
+      const logits = texts.map(() => new Float32Array(SHARED * vocabulary));
+      for (let t = 0; t < SHARED; t++) {
+        const rows: Row[] = sequences.map((sequence, i) => ({ sequence, token: texts[i]?.[t] ?? 0 }));
+        const answer = decoder.forward(rows, [...rows.keys()]);
+        logits.forEach((all, i) => {
+          all.set(answer.subarray(i * vocabulary, (i + 1) * vocabulary), t * vocabulary);
+        });
+      }
+      const caches = sequences.map((sequence) => decoder.readCache(sequence, decoder.shape.layers - 1));
+      for (const sequence of sequences) decoder.closeSequence(sequence);
+      texts.forEach((text, i) => {
+        const alone = transcriptOf(decoder, text, SHARED, SHARED);
+        expect(same(logits[i], alone.logits), `logits of sequence ${i}`).toBe(true);
+        expect(same(caches[i]?.values, alone.caches.at(-1)?.values), `values of sequence ${i}`).toBe(true);
+      });
+      expect(same(logits[0], expected.logits.subarray(0, SHARED * vocabulary))).toBe(true);
+    });
+  });
+
+  async function withDecoder(threads: number, use: (decoder: ExactDecoder) => void): Promise<void> {
+    const module = await loadKernels();
+    const decoder = await openWasmDecoder(file, { module, startThread: startNodeThread, threads });
+    try {
+      use(decoder);
+    } finally {
+      await decoder.close();
+    }
+  }
+});
+
+function same(a: Float32Array | Int16Array | undefined, b: Float32Array | Int16Array | undefined): boolean {
+  if (a === undefined || b === undefined) return false;
+  return Buffer.from(a.buffer, a.byteOffset, a.byteLength).equals(Buffer.from(b.buffer, b.byteOffset, b.byteLength));
+}
