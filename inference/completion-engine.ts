@@ -187,8 +187,13 @@ export function stopAt(text: string, stop: readonly string[]): number {
   return places.length === 0 ? -1 : Math.min(...places);
 }
 
-/** How the next token is chosen: greedily unless a temperature is given. */
+/**
+ * How the next token is chosen: greedily unless a temperature is given.
+ *
+ * @throws {@link InferenceError} `SAMPLING_REFUSED`
+ */
 export function chooserOf(sampling: CompletionRequest['sampling']): (logits: Float32Array, position: number) => number {
+  if (sampling !== undefined) checkSampling(sampling);
   if (sampling === undefined || sampling.temperature === 0) return (logits) => argmax(logits);
   const seed = fromHex(sampling.seed, 32);
   const table = exponentialTable();
