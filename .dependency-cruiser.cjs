@@ -41,6 +41,25 @@ module.exports = {
       to: { path: '^inference/', pathNot: '^inference/(protocol|client)\\.ts$' },
     },
     onlyIn('onnxruntime-outside-session', 'onnxruntime-(node|common|web)', '^inference/session\\.ts$', 'one adapter to ONNX Runtime'),
+    onlyIn(
+      'transformers-outside-its-adapter',
+      '@(xenova|huggingface)/transformers',
+      '^inference/float/transformers-library\\.ts$',
+      'it loads ONNX Runtime, which the exact profile does without',
+    ),
+    onlyIn(
+      'tokenizers-outside-its-adapter',
+      '@huggingface/(tokenizers|jinja)',
+      '^inference/huggingface-library\\.ts$',
+      'the tokenizer library is behind a port',
+    ),
+    {
+      name: 'transformers-loaded-at-start',
+      comment: 'imported when asked for, by the profile that needs ONNX Runtime anyway',
+      severity: 'error',
+      from: { path: PRODUCT },
+      to: { path: '^inference/float/transformers-library\\.ts$', dynamic: false },
+    },
     onlyIn('quickjs-outside-its-vm', '(quickjs-[^/]+|@jitl/quickjs-[^/]+)', '^runtime/sandbox/quickjs-vm\\.ts$', 'one adapter to QuickJS'),
     onlyIn(
       'ethers-outside-its-adapters',

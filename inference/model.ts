@@ -10,8 +10,10 @@ import type { Engine, LoadedModel, ProfileName } from './engine.ts';
 import { ModelError } from './errors.ts';
 import { type ExactEngineName, openExact } from './exact/open-exact.ts';
 import { openGgufSource } from './gguf/gguf-source.ts';
+import { openHuggingFaceLibrary } from './huggingface-library.ts';
 import type { ModelSource } from './model-source.ts';
 import { openSafetensorsSource } from './safetensors/safetensors-source.ts';
+import type { OpenTokenLibrary } from './token-library.ts';
 import { openTokenizer, type TextTokenizer } from './tokenizer.ts';
 
 /** A model that is loaded, with its tokenizer. */
@@ -42,7 +44,7 @@ export async function openModel(options: openModel.Options): Promise<OpenModel> 
         at: { key: 'tokenizer.chat_template' },
       });
     }
-    const tokenizer = openTokenizer(source.tokenizer);
+    const tokenizer = openTokenizer(source.tokenizer, await tokenLibrary(profile));
     return { ...(await load(source, tokenizer, profile, options)), tokenizer };
   } finally {
     source.close();
@@ -79,6 +81,15 @@ export async function openEngine(options: openModel.Options): Promise<Engine> {
   return new CompletionEngine(identity, tokenizer, sequences);
 }
 
+/**
+ * Each profile names the packages that make its tokens. Those of ONNX Runtime are loaded for its own profile alone: they take
+ * memory that the exact engine does not need.
+ */
+async function tokenLibrary(profile: ProfileName): Promise<OpenTokenLibrary> {
+  if (profile === 'exact') return openHuggingFaceLibrary;
+  return (await import('./float/transformers-library.ts')).openTransformersLibrary;
+}
+
 async function load(
   source: ModelSource,
   tokenizer: TextTokenizer,
@@ -91,7 +102,6 @@ async function load(
       at: { file: options.path },
     });
   }
-  // ONNX Runtime is loaded for this profile alone: it takes memory that the exact engine does not need.
   const { openFloat } = await import('./float/open-float.ts');
   return openFloat(options.path, tokenizer.description, options);
 }

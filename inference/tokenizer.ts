@@ -5,9 +5,10 @@
  * @module
  */
 
-import { PreTrainedTokenizer } from '@xenova/transformers';
 import { InferenceError, ModelError } from './errors.ts';
+import { openHuggingFaceLibrary } from './huggingface-library.ts';
 import { toNormalFormC } from './normal-form.ts';
+import type { OpenTokenLibrary, TokenLibrary } from './token-library.ts';
 import type { AddedToken, TokenizerDescription } from './tokenizer-json.ts';
 import { METASPACE, pinTokenizer, withoutFirstSpace, withoutNormalForm } from './tokenizer-pinning.ts';
 
@@ -34,15 +35,20 @@ export type TextTokenizer = {
  * before the merges, and no merge makes a control token. Template parts are cut at added tokens here.
  *
  * @param description - from any reader; {@link TextTokenizer.description} is its pinned form
+ * @param open - the library
  * @throws {@link ModelError} `UNSUPPORTED_TOKENIZER` as {@link pinTokenizer}, `MALFORMED_TOKENIZER` if the library refuses
  * the description
  */
-export function openTokenizer(description: TokenizerDescription): TextTokenizer {
+export function openTokenizer(
+  description: TokenizerDescription,
+  open: OpenTokenLibrary = openHuggingFaceLibrary,
+): TextTokenizer {
   const pinned = pinTokenizer(description);
   const { added_tokens: added, decoder, model } = pinned.json;
   const { normalForm, rest: normalizer } = withoutNormalForm(pinned.json.normalizer);
   const { firstSpace, rest: pre_tokenizer } = withoutFirstSpace(pinned.json.pre_tokenizer);
-  const library = create({ ...pinned, json: { ...pinned.json, normalizer, pre_tokenizer, added_tokens: [] } });
+  const json = { ...pinned.json, normalizer, pre_tokenizer, added_tokens: [] };
+  const library = openLibrary(open, { ...pinned, json });
   const idsOfAdded = new Map(added.map(({ content, id }) => [content, id]));
   const control = new Set(pinned.controlIds);
   const special = new Set(added.filter((token) => token.special).map(({ id }) => id));
@@ -58,10 +64,9 @@ export function openTokenizer(description: TokenizerDescription): TextTokenizer 
     if (piece.length === 0) return [];
     const text = normalForm ? toNormalFormC(piece) : piece;
     const space = firstSpace && index === 0 && !text.startsWith(' ') && !text.startsWith(METASPACE) ? ' ' : '';
-    return library.encode(space + text, { add_special_tokens: false });
+    return library.encode(space + text);
   };
-  const decodeRun = (ids: number[]) =>
-    ids.length === 0 ? '' : library.decode(ids, { clean_up_tokenization_spaces: false });
+  const decodeRun = (ids: number[]) => (ids.length === 0 ? '' : library.decode(ids));
   return {
     description: pinned,
     encodeTemplate: (text) =>
@@ -90,11 +95,7 @@ export function openTokenizer(description: TokenizerDescription): TextTokenizer 
       }
       return text + decodeRun(run);
     },
-    render:
-      pinned.chatTemplate === null
-        ? null
-        : (messages) =>
-            library.apply_chat_template([...messages] as never, { tokenize: false, add_generation_prompt: true }),
+    render: library.render,
   };
 }
 
@@ -106,15 +107,9 @@ function splitterAt(added: readonly AddedToken[]): RegExp | null {
   return new RegExp(`(${spellings.map((one) => one.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&')).join('|')})`, 'u');
 }
 
-function create({ json, tokens, bosId, eosId, chatTemplate }: TokenizerDescription): PreTrainedTokenizer {
+function openLibrary(open: OpenTokenLibrary, description: TokenizerDescription): TokenLibrary {
   try {
-    return new PreTrainedTokenizer(json, {
-      tokenizer_class: 'PreTrainedTokenizer',
-      chat_template: chatTemplate,
-      bos_token: bosId === null ? null : tokens[bosId],
-      eos_token: tokens[eosId],
-      clean_up_tokenization_spaces: false,
-    });
+    return open(description);
   } catch (cause) {
     throw new ModelError('MALFORMED_TOKENIZER', 'the tokenizer library refused the vocabulary', { cause });
   }

@@ -89,9 +89,8 @@ export function exactProfile(): JsonObject {
     name: 'exact',
     arithmetic: EXACT_VERSION,
     versions: {
-      transformers: installedVersion(['@xenova/transformers']),
-      tokenizers: installedVersion(['@xenova/transformers', '@huggingface/tokenizers']),
-      jinja: installedVersion(['@xenova/transformers', '@huggingface/jinja']),
+      tokenizers: installedVersion(['@huggingface/tokenizers']),
+      jinja: installedVersion(['@huggingface/jinja']),
     },
   };
 }

@@ -1,4 +1,7 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { EXACT_VERSION } from '../../inference/exact/exact-model.ts';
+import { exactProfile } from '../../inference/exact/open-exact.ts';
 import { installedVersion } from '../../inference/installed-version.ts';
 import { jsonDigest } from '../../inference/json-digest.ts';
 import { localProfile } from '../../inference/local-profile.ts';
@@ -58,5 +61,14 @@ describe('the profile', () => {
     expect(() => installedVersion(['no-such-package-here'])).toThrowError(
       expect.objectContaining({ code: 'GRAPH_REFUSED' }),
     );
+  });
+
+  it('exact names the packages that make its tokens, as they are pinned, and nothing of a CPU', () => {
+    const { dependencies } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+    expect(exactProfile()).toEqual({
+      name: 'exact',
+      arithmetic: EXACT_VERSION,
+      versions: { tokenizers: dependencies['@huggingface/tokenizers'], jinja: dependencies['@huggingface/jinja'] },
+    });
   });
 });

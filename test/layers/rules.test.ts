@@ -23,6 +23,10 @@ const CLEAN: Readonly<Record<string, string>> = {
   'inference/protocol.ts': "import { hash } from '../attest/core/hash.ts';\nexport type Call = typeof hash;",
   'inference/client.ts': "import type { Call } from './protocol.ts';\nexport type Client = Call;",
   'inference/session.ts': "import { ort } from 'onnxruntime-node';\nexport const session = ort;",
+  'inference/float/transformers-library.ts': "import { t } from '@xenova/transformers';\nexport const library = t;",
+  'inference/huggingface-library.ts':
+    "import { k } from '@huggingface/tokenizers';\nimport { j } from '@huggingface/jinja';\nexport const library = [k, j];",
+  'inference/model.ts': "export const library = () => import('./float/transformers-library.ts');",
   'runtime/sandbox/quickjs-vm.ts':
     "import { q } from 'quickjs-emscripten-core';\nimport { w } from '@jitl/quickjs-wasmfile-release-sync';\nexport const vm = [q, w];",
   'runtime/loop.ts': "import type { Client } from '../inference/client.ts';\nexport type Loop = Client;",
@@ -37,6 +41,9 @@ const CLEAN: Readonly<Record<string, string>> = {
 const PACKAGES: Readonly<Record<string, string>> = {
   ethers: 'ethers',
   'onnxruntime-node': 'ort',
+  '@xenova/transformers': 't',
+  '@huggingface/tokenizers': 'k',
+  '@huggingface/jinja': 'j',
   'quickjs-emscripten-core': 'q',
   '@jitl/quickjs-wasmfile-release-sync': 'w',
   'fast-check': 'fc',
@@ -113,6 +120,22 @@ it('finds one planted violation of each kind, and nothing else', async () => {
       'onnxruntime-outside-session',
       'inference/b.ts',
       "import type { ort } from 'onnxruntime-node';\nexport type B = typeof ort;",
+    ],
+    ['transformers-outside-its-adapter', 'inference/c.ts', "export const c = import('@xenova/transformers');"],
+    [
+      'tokenizers-outside-its-adapter',
+      'inference/d.ts',
+      "import { k } from '@huggingface/tokenizers';\nexport const d = k;",
+    ],
+    [
+      'tokenizers-outside-its-adapter',
+      'agents/b.ts',
+      "import type { j } from '@huggingface/jinja';\nexport type B = typeof j;",
+    ],
+    [
+      'transformers-loaded-at-start',
+      'inference/e.ts',
+      "import { library } from './float/transformers-library.ts';\nexport const e = library;",
     ],
     [
       'quickjs-outside-its-vm',
