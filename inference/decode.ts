@@ -97,18 +97,36 @@ export async function decodeChoice(
  * @throws {@link InferenceError} `NUMERIC_FAULT` if none of them is a number
  */
 export function argmax(logits: Float32Array, allowed?: ReadonlySet<number>): number {
+  const best = allowed === undefined ? argmaxOfAll(logits) : argmaxOfAllowed(logits, allowed);
+  if (best === -1) throw new InferenceError('NUMERIC_FAULT', 'no logit is a finite number');
+  return best;
+}
+
+/** A loop of its own without calls: it runs over the whole vocabulary for every token. */
+function argmaxOfAll(logits: Float32Array): number {
   let best = -1;
   let top = Number.NEGATIVE_INFINITY;
-  const look = (id: number) => {
+  for (let id = 0; id < logits.length; id++) {
+    const value = logits[id] as number;
+    // NaN is above nothing.
+    if (value > top) {
+      top = value;
+      best = id;
+    }
+  }
+  return best;
+}
+
+function argmaxOfAllowed(logits: Float32Array, allowed: ReadonlySet<number>): number {
+  let best = -1;
+  let top = Number.NEGATIVE_INFINITY;
+  for (const id of allowed) {
     const value = logits[id] ?? Number.NaN;
     if (value > top || (value === top && id < best)) {
       top = value;
       best = id;
     }
-  };
-  if (allowed === undefined) for (let id = 0; id < logits.length; id++) look(id);
-  else for (const id of allowed) look(id);
-  if (best === -1) throw new InferenceError('NUMERIC_FAULT', 'no logit is a finite number');
+  }
   return best;
 }
 
