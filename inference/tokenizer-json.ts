@@ -165,12 +165,14 @@ function byteLevelParts(metadata: Metadata, tokens: readonly string[]): Parts {
       at: { key: 'tokenizer.ggml.pre' },
     });
   }
-  const known = new Set(tokens);
+  // Parts of merges are the very texts of the vocabulary: a hundred thousand copies would stay in memory.
+  const known = new Map(entriesOf(tokens));
+  const entry = (text: string) => tokens[known.get(text) ?? -1];
   const merges = metadata.texts('tokenizer.ggml.merges').map((text, index): readonly [string, string] => {
     const space = text.indexOf(' ', 1);
-    const left = text.slice(0, space);
-    const right = text.slice(space + 1);
-    if (space < 1 || right.length === 0 || !known.has(left) || !known.has(right) || !known.has(left + right)) {
+    const left = entry(text.slice(0, space));
+    const right = entry(text.slice(space + 1));
+    if (space < 1 || left === undefined || right === undefined || !known.has(left + right)) {
       throw new ModelError('MALFORMED_TOKENIZER', `merge ${index} does not join two entries into a third`, {
         at: { merge: index },
       });
@@ -243,8 +245,13 @@ function mergesFromScores(
 }
 
 function bpe(tokens: readonly string[], merges: readonly (readonly [string, string])[], rest: object): object {
-  const vocab = Object.fromEntries(tokens.map((token, id) => [token, id]));
+  const vocab = Object.fromEntries(entriesOf(tokens));
   return { type: 'BPE', dropout: null, fuse_unk: false, ignore_merges: false, vocab, merges, ...rest };
+}
+
+/** Entries one by one, so that no list of them is made. */
+function* entriesOf(tokens: readonly string[]): Generator<readonly [string, number]> {
+  for (let id = 0; id < tokens.length; id++) yield [tokens[id] as string, id];
 }
 
 function readTokens(metadata: Metadata): readonly string[] {

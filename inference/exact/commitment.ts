@@ -7,11 +7,12 @@
  * @module
  */
 
-import { createHash, hash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { type Hex, toHex, utf8 } from '../../attest/core/bytes.ts';
 import type { Digest } from '../../attest/core/hash.ts';
-import { canonicalJson, type JsonObject } from '../../attest/encoding/canonical-json.ts';
+import type { JsonObject } from '../../attest/encoding/canonical-json.ts';
 import { MerkleAccumulator, MerkleTree } from '../../attest/merkle/tree.ts';
+import { jsonDigest } from '../json-digest.ts';
 import type { TokenizerDescription } from '../tokenizer-json.ts';
 import {
   ACTIVATION_MAX,
@@ -58,11 +59,7 @@ const NONE = 0xffffffff;
 
 /** SHA-256 of the canonical JSON of a tokenizer's description. */
 export function tokenizerDigest(description: TokenizerDescription): Hex {
-  return toHex(
-    createHash('sha256')
-      .update(canonicalJson(description as unknown as JsonObject))
-      .digest(),
-  );
+  return jsonDigest(description as unknown as JsonObject);
 }
 
 /** Root over all leaves of a model. */

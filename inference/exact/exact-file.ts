@@ -31,6 +31,8 @@ export type ExactFile = {
   /** One for each operation. */
   readonly ranges: readonly OperationRange[];
   readonly tokenizer: TokenizerDescription;
+  /** Of the description. */
+  readonly tokenizerDigest: Hex;
   /** Path of the weights. */
   readonly path: string;
   /**
@@ -55,8 +57,8 @@ const MANIFEST_FILE = 'manifest.json';
 /** Counts changes of the converter that change its bytes or bounds while the profile stays the same. */
 const CONVERTER_VERSION = 1;
 
-/** Bytes read at a time. */
-const READ_BYTES = 1 << 22;
+/** Bytes read at a time; garbage of this size would stay in memory for long. */
+const READ_BYTES = 1 << 18;
 
 /**
  * Finds the file of a model, or makes it.
@@ -70,7 +72,8 @@ export async function ensureExactFile(
   onProgress: (message: string) => void = () => {},
 ): Promise<ExactFile> {
   const shape = exactShape(source.config);
-  const wanted = { shape, layout: fileLayout(shape), tokenizer: source.tokenizer };
+  const { tokenizer } = source;
+  const wanted = { shape, layout: fileLayout(shape), tokenizer, tokenizerDigest: tokenizerDigest(tokenizer) };
   const digest = await source.digest(onProgress);
   const folder = join(cacheDir, `${digest.slice(2)}-${EXACT_VERSION.replaceAll('/', '-')}`);
   const found = openFolder(folder, wanted);
@@ -155,7 +158,7 @@ export function viewExactModel(
   };
 }
 
-type Wanted = Pick<ExactFile, 'shape' | 'layout' | 'tokenizer'>;
+type Wanted = Pick<ExactFile, 'shape' | 'layout' | 'tokenizer' | 'tokenizerDigest'>;
 
 /** What stands beside the weights. */
 type Manifest = {
@@ -172,19 +175,15 @@ type Manifest = {
 };
 
 /** Opens a folder; undefined if it is absent, of other making or damaged. */
-function openFolder(folder: string, { shape, layout, tokenizer }: Wanted): ExactFile | undefined {
+function openFolder(folder: string, wanted: Wanted): ExactFile | undefined {
+  const { shape, layout } = wanted;
   const path = join(folder, WEIGHT_FILE);
   let descriptor: number | undefined;
   try {
     const manifest = JSON.parse(readFileSync(join(folder, MANIFEST_FILE), 'utf8')) as Manifest;
-    const expected = {
-      version: EXACT_VERSION,
-      converter: CONVERTER_VERSION,
-      shape,
-      tokenizer: tokenizerDigest(tokenizer),
-    };
-    const { version, converter, shape: shapeFound, tokenizer: tokenizerFound, weights, commitment } = manifest;
-    const actual = { version, converter, shape: shapeFound, tokenizer: tokenizerFound };
+    const expected = { version: EXACT_VERSION, converter: CONVERTER_VERSION, shape, tokenizer: wanted.tokenizerDigest };
+    const { version, converter, shape: shapeFound, tokenizer, weights, commitment } = manifest;
+    const actual = { version, converter, shape: shapeFound, tokenizer };
     if (JSON.stringify(actual) !== JSON.stringify(expected) || !/^0x[0-9a-f]{64}$/.test(commitment)) return undefined;
     const ranges = manifest.ranges.map(([integers, values]) => ({ integers: BigInt(integers), values }));
     if (ranges.length !== operationList(shape).operations.length) return undefined;
@@ -192,11 +191,9 @@ function openFolder(folder: string, { shape, layout, tokenizer }: Wanted): Exact
     descriptor = open;
     if (readWhole(open, layout.bytes, () => {}) !== weights) return undefined;
     const file: ExactFile = {
-      shape,
-      layout,
+      ...wanted,
       commitment,
       ranges,
-      tokenizer,
       path,
       load: (into, offset) => loadFile(open, path, layout.bytes, weights, into, offset),
       close: () => closeSync(open),

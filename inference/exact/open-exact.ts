@@ -46,7 +46,7 @@ export async function openExact(source: ModelSource, options: openExact.Options)
       identity: {
         id,
         model: file.commitment,
-        tokenizer: jsonDigest(file.tokenizer as unknown as JsonObject),
+        tokenizer: file.tokenizerDigest,
         operations: jsonDigest({
           version: EXACT_VERSION,
           shape: file.shape as unknown as JsonObject,

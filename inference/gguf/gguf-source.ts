@@ -27,6 +27,8 @@ export function openGgufSource(path: string): ModelSource {
     const config = readDecoderConfig(gguf, source);
     const tokenizer = readTokenizer(gguf);
     const reader = new TensorReader(source);
+    // The texts of the metadata are not kept.
+    const { tensors } = gguf;
     return {
       config,
       tokenizer,
@@ -37,7 +39,7 @@ export function openGgufSource(path: string): ModelSource {
       readRows(place, first, count, out) {
         const name = ggufName(place);
         const shape = tensorShape(config, place.tensor);
-        const tensor = gguf.tensors.get(name);
+        const tensor = tensors.get(name);
         if (shape === undefined || tensor === undefined) {
           throw new ModelError('MISSING_TENSOR', `the model has no tensor ${name}`, { at: { tensor: name } });
         }

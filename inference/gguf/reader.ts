@@ -158,7 +158,8 @@ const MINIMUM_BYTES: readonly number[] = [1, 1, 2, 2, 4, 4, 4, 1, 8, 12, 8, 8, 8
 class Cursor {
   position = 0;
   readonly #source: ByteSource;
-  #window = new Uint8Array(0);
+  #window = Buffer.alloc(0);
+  #view = new DataView(new ArrayBuffer(0));
   #start = 0;
   #elements = 0;
   readonly #utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
@@ -172,17 +173,21 @@ class Cursor {
   }
 
   u32(): number {
-    return this.#take(4).getUint32(0, true);
+    const at = this.#take(4);
+    return this.#view.getUint32(at, true);
   }
 
   u64(): bigint {
-    return this.#take(8).getBigUint64(0, true);
+    const at = this.#take(8);
+    return this.#view.getBigUint64(at, true);
   }
 
+  /** Millions of these are read: no bigint is made of one that is small. */
   count(limit: number, what: string): number {
-    const value = this.u64();
-    if (value > BigInt(limit)) throw this.fault('TOO_LARGE', `${value} ${what}, at most ${limit} are read`);
-    return Number(value);
+    const at = this.#take(8);
+    const low = this.#view.getUint32(at, true);
+    if (this.#view.getUint32(at + 4, true) === 0 && low <= limit) return low;
+    throw this.fault('TOO_LARGE', `${this.#view.getBigUint64(at, true)} ${what}, at most ${limit} are read`);
   }
 
   name(): string {
@@ -193,9 +198,10 @@ class Cursor {
 
   string(limit: number = GGUF_LIMITS.stringBytes): string {
     const length = this.count(limit, 'bytes of text');
-    const bytes = this.#take(length);
+    const at = this.#take(length);
+    if (this.#isAscii(at, length)) return this.#window.toString('latin1', at, at + length);
     try {
-      return this.#utf8.decode(bytes);
+      return this.#utf8.decode(this.#window.subarray(at, at + length));
     } catch (cause) {
       throw new ModelError('MALFORMED_STRING', 'text is not UTF-8', { at: { offset: this.position - length }, cause });
     }
@@ -204,21 +210,25 @@ class Cursor {
   value(type: number, depth: number): GgufValue {
     switch (type) {
       case 0:
-        return this.#take(1).getUint8(0);
-      case 1:
-        return this.#take(1).getInt8(0);
+      case 1: {
+        const at = this.#take(1);
+        return type === 0 ? this.#view.getUint8(at) : this.#view.getInt8(at);
+      }
       case 2:
-        return this.#take(2).getUint16(0, true);
-      case 3:
-        return this.#take(2).getInt16(0, true);
+      case 3: {
+        const at = this.#take(2);
+        return type === 2 ? this.#view.getUint16(at, true) : this.#view.getInt16(at, true);
+      }
       case 4:
         return this.u32();
       case 5:
-        return this.#take(4).getInt32(0, true);
-      case 6:
-        return this.#take(4).getFloat32(0, true);
+      case 6: {
+        const at = this.#take(4);
+        return type === 5 ? this.#view.getInt32(at, true) : this.#view.getFloat32(at, true);
+      }
       case 7: {
-        const bit = this.#take(1).getUint8(0);
+        const at = this.#take(1);
+        const bit = this.#view.getUint8(at);
         if (bit > 1) throw this.fault('MALFORMED_VALUE', `expected a boolean, got ${bit}`);
         return bit === 1;
       }
@@ -229,9 +239,10 @@ class Cursor {
       case 10:
         return this.u64();
       case 11:
-        return this.#take(8).getBigInt64(0, true);
-      case 12:
-        return this.#take(8).getFloat64(0, true);
+      case 12: {
+        const at = this.#take(8);
+        return type === 11 ? this.#view.getBigInt64(at, true) : this.#view.getFloat64(at, true);
+      }
       default:
         throw this.fault('MALFORMED_VALUE', `unknown value type ${type}`);
     }
@@ -253,18 +264,24 @@ class Cursor {
     return out;
   }
 
-  /** Advances by `length` and returns those bytes; a view of the window, valid until the next call. */
-  #take(length: number): DataView {
+  #isAscii(at: number, length: number): boolean {
+    for (let i = at; i < at + length; i++) if ((this.#window[i] as number) > 0x7f) return false;
+    return true;
+  }
+
+  /** Advances by `length` and returns where those bytes are in the window and its view, which the next call may replace. */
+  #take(length: number): number {
     const end = this.position + length;
     if (end > this.#source.size) throw this.fault('TRUNCATED', `file ends at byte ${this.#source.size}`);
     if (end > GGUF_LIMITS.metadataBytes) throw this.fault('TOO_LARGE', 'metadata is larger than is read');
     if (end > this.#start + this.#window.length) {
       const size = Math.min(Math.max(WINDOW_BYTES, length), this.#source.size - this.position);
-      this.#window = Uint8Array.from(this.#source.read(this.position, size));
+      this.#window = Buffer.from(this.#source.read(this.position, size));
+      this.#view = new DataView(this.#window.buffer, this.#window.byteOffset, size);
       this.#start = this.position;
     }
-    const view = new DataView(this.#window.buffer, this.position - this.#start, length);
+    const at = this.position - this.#start;
     this.position = end;
-    return view;
+    return at;
   }
 }

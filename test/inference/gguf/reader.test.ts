@@ -63,6 +63,51 @@ describe('a sound file', () => {
     expect([...bytes.subarray(one?.offset, (one?.offset ?? 0) + 12)]).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
   });
 
+  it('holds numbers of every type, wherever they begin', () => {
+    const bits = new DataView(new ArrayBuffer(8));
+    bits.setFloat64(0, -1.25);
+    const numbers: readonly (readonly [type: number, bits: bigint, length: number, value: unknown])[] = [
+      [0, 0xffn, 1, 255],
+      [1, 0xffn, 1, -1],
+      [2, 0xfffen, 2, 65_534],
+      [3, 0xfffen, 2, -2],
+      [4, 0xffff_fffdn, 4, 0xffff_fffd],
+      [5, 0xffff_fffdn, 4, -3],
+      [6, 0xbfa0_0000n, 4, -1.25],
+      [7, 1n, 1, true],
+      [10, HUGE, 8, HUGE],
+      [11, HUGE, 8, -1n],
+      [12, bits.getBigUint64(0), 8, -1.25],
+    ];
+    for (const [type, value, length, expected] of numbers) {
+      for (let name = 1; name < 9; name++) {
+        const bytes = raw(0, 1, 'k'.repeat(name), [type, 4], [value, length]);
+        expect([...parse(bytes).metadata.values()], `type ${type}`).toEqual([expected]);
+      }
+    }
+  });
+
+  it('keeps texts and numbers that lie across the windows in which a file is read', () => {
+    const letters = ['a', 'é', '▁', '🙂', '\0', '\x7f', '\ufeff'];
+    const value = Array.from({ length: 40_000 }, (_, i) => letters[i % 7]?.repeat(i % 19) + (i % 3 ? '' : 'x'));
+    const numbers = value.map((_, i) => i - 20_000);
+    const long = `${'x'.repeat(600_000)}é`;
+    const fields = new Map<string, Field>([
+      ['texts', { type: 'strings', value }],
+      ['odd', { type: 'string', value: 'x' }],
+      ['numbers', { type: 'i32s', value: numbers }],
+      ['long', { type: 'string', value: long }],
+      ['plain', { type: 'string', value: long.slice(0, -1) }],
+    ]);
+    expect(Object.fromEntries(parse(writeGguf(fields, new Map())).metadata)).toEqual({
+      texts: value,
+      odd: 'x',
+      numbers,
+      long,
+      plain: long.slice(0, -1),
+    });
+  });
+
   it('may ask for another alignment', () => {
     const fields = new Map<string, Field>([['general.alignment', { type: 'u32', value: 4096 }]]);
     const tensors = new Map<string, TensorData>([['t', { type: 'F32', shape: [1], bytes: new Uint8Array(4) }]]);
@@ -73,6 +118,7 @@ describe('a sound file', () => {
 describe('a faulty header', () => {
   it.each<[string, Uint8Array, string]>([
     ['empty file', new Uint8Array(0), 'NOT_GGUF'],
+    ['a count of 2^32 with nothing below', raw(2n ** 32n, 0), 'TOO_LARGE'],
     ['three bytes', Uint8Array.from(Buffer.from('GGU')), 'NOT_GGUF'],
     ['another magic', Uint8Array.from(Buffer.from('GGML\x03\0\0\0')), 'NOT_GGUF'],
     ['magic alone', Uint8Array.from(Buffer.from('GGUF')), 'TRUNCATED'],
