@@ -17,6 +17,7 @@ import { EXACT_VERSION } from './exact-model.ts';
 import { exactSequences } from './exact-sequences.ts';
 import { operationList } from './operations.ts';
 import { openReference } from './reference/reference-decoder.ts';
+import { type OpenForSelfTest, selfTest } from './self-test.ts';
 import { loadKernels, startNodeThread } from './wasm/threads.ts';
 import { openWasmDecoder } from './wasm/wasm-decoder.ts';
 
@@ -33,15 +34,18 @@ const BATCH_ROWS = 64;
  * Opens a model.
  *
  * @param options.threads - all that the computer has by default, at most 8; the reference has one
- * @throws {@link ModelError} why the model cannot be served; {@link InferenceError} `OUT_OF_MEMORY`
+ * @throws {@link ModelError} why the model cannot be served; `SELF_TEST_FAILED` if this computer's engine computes wrongly
+ * @throws {@link InferenceError} `OUT_OF_MEMORY`
  */
 export async function openExact(source: ModelSource, options: openExact.Options): Promise<LoadedModel> {
   const { id, cacheDir, engine = 'wasm', onProgress = () => {} } = options;
   const file = await ensureExactFile(source, cacheDir, onProgress);
   try {
-    onProgress('loading the exact form');
     const threads = options.threads ?? Math.min(availableParallelism(), MOST_DEFAULT_THREADS);
-    const decoder = await openDecoder(file, engine, threads);
+    const open = await openerOf(engine, threads);
+    await selfTest(open.test);
+    onProgress('loading the exact form');
+    const decoder = await open.file(file);
     return {
       identity: {
         id,
@@ -95,12 +99,18 @@ export function exactProfile(): JsonObject {
   };
 }
 
-async function openDecoder(file: ExactFile, engine: ExactEngineName, threads: number): Promise<ExactDecoder> {
-  if (engine === 'reference') return openReference(readExactModel(file), { maxRows: BATCH_ROWS });
-  return openWasmDecoder(file, {
-    module: await loadKernels(),
-    startThread: startNodeThread,
-    threads,
-    maxRows: BATCH_ROWS,
-  });
+/** How the engine opens a model: the one to serve, and before it those of the self-test. */
+async function openerOf(
+  engine: ExactEngineName,
+  threads: number,
+): Promise<{ test: OpenForSelfTest; file: (file: ExactFile) => Promise<ExactDecoder> }> {
+  if (engine === 'reference') {
+    const options = { maxRows: BATCH_ROWS };
+    return {
+      test: async (model) => openReference(model, options),
+      file: async (file) => openReference(readExactModel(file), options),
+    };
+  }
+  const options = { module: await loadKernels(), startThread: startNodeThread, threads, maxRows: BATCH_ROWS };
+  return { test: (model) => openWasmDecoder(model, options), file: (file) => openWasmDecoder(file, options) };
 }
