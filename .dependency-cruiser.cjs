@@ -76,10 +76,16 @@ module.exports = {
     },
     {
       name: 'setup-needs-packages',
-      comment: 'the set-up runs before npm ci: Node alone, and its own files',
+      comment: 'the set-up runs before npm ci: Node alone, and its own files; only the build, after it, has a compiler',
       severity: 'error',
-      from: { path: '^agents/setup/' },
+      from: { path: '^agents/setup/', pathNot: '^agents/setup/build\\.mjs$' },
       to: { dependencyTypesNot: ['core'], pathNot: '^agents/setup/' },
+    },
+    {
+      name: 'build-needs-packages',
+      severity: 'error',
+      from: { path: '^agents/setup/build\\.mjs$' },
+      to: { dependencyTypesNot: ['core'], pathNot: '^(agents/setup|node_modules/typescript)/' },
     },
     {
       name: 'product-imports-test',
@@ -89,9 +95,9 @@ module.exports = {
     },
     {
       name: 'product-imports-devdependency',
-      comment: 'the command itself runs sources through tsx in a checkout, and only there',
+      comment: 'the build compiles in a checkout, and only there',
       severity: 'error',
-      from: { path: PRODUCT, pathNot: '^agents/cli/tracebond\\.mjs$' },
+      from: { path: PRODUCT, pathNot: '^agents/setup/build\\.mjs$' },
       to: { dependencyTypes: ['npm-dev'], dependencyTypesNot: ['type-only'] },
     },
     {

@@ -1,11 +1,12 @@
 #!/usr/bin/env node
 /**
- * The `tracebond` command. In a source checkout it runs `main.ts` through tsx, so that no stale build is in the way; in an
- * installed package it runs the compiled program.
+ * The `tracebond` command: runs the compiled program. In a source checkout it first compiles what has changed since the last
+ * time; an installed package comes compiled.
  *
  * @module
  */
 
+import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -18,24 +19,29 @@ if (refusal !== '') {
 }
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
-process.exitCode = existsSync(join(root, 'agents/cli/main.ts')) ? await runSource() : await runBuild();
+const isCheckout = existsSync(join(root, 'agents/cli/main.ts'));
+process.exitCode = !isCheckout || ((await installPackages()) && (await build())) ? await run() : 1;
 
-async function runSource() {
-  if (!existsSync(join(root, 'node_modules/.package-lock.json')) && !(await installPackages())) return 1;
-  const { register } = await import('tsx/esm/api');
-  register();
-  const { main } = await import('./main.ts');
-  return await main(process.argv);
-}
-
-async function runBuild() {
+async function run() {
   const program = new URL('../../dist/agents/cli/main.js', import.meta.url);
   const { main } = await import(program.href);
   return await main(process.argv);
 }
 
+/** Compiles in another process, whose memory is gone when the program starts; it says itself what went wrong. */
+async function build() {
+  const { planBuild } = await import('../setup/build-files.mjs');
+  if (planBuild(root).isFresh) return true;
+  const builder = fileURLToPath(new URL('../setup/build.mjs', import.meta.url));
+  const { error, status, signal } = spawnSync(process.execPath, [builder, root], { stdio: ['ignore', 2, 2] });
+  if (error !== undefined) throw error;
+  if (signal !== null) console.error(`The build was ended by ${signal}.`);
+  return status === 0;
+}
+
 /** On a fresh clone, `npx tracebond` comes before any `npm ci`. */
 async function installPackages() {
+  if (existsSync(join(root, 'node_modules/.package-lock.json'))) return true;
   const { ensureDependencies } = await import('../setup/dependencies.mjs');
   const { createProgress } = await import('../setup/progress.mjs');
   const { SetupError } = await import('../setup/setup-error.mjs');

@@ -6,6 +6,7 @@
  */
 
 import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { BondAccount } from '../../attest/bond/chain.ts';
@@ -33,8 +34,8 @@ import { EXPOSURE, type Parties } from './parties.ts';
 /** Folder of the example. */
 const EXAMPLE = new URL('../examples/expense-auditor/', import.meta.url);
 
-/** Its agent, as source or compiled. */
-const AGENT = childEntry(import.meta.url, '../examples/expense-auditor/agent.ts').url;
+/** Its agent. */
+const AGENT = findAgent();
 
 const LIMITS = { bytes: '8000000', fuel: '5000000000', steps: '200', tokens: '20000', wallMs: '120000' } as const;
 
@@ -153,4 +154,15 @@ async function countRight(report: AuditReport): Promise<{ right: number; of: num
   const expected = JSON.parse(text) as Readonly<Record<string, string>>;
   const right = report.classified.filter((row) => expected[row.id] === row.category).length;
   return { right, of: Object.keys(expected).length };
+}
+
+/**
+ * The agent's source, also beside a compiled program: minified names follow the frequency of letters in the source, so that
+ * compiled files give a script of another digest. An installed package has the compiled files only.
+ */
+function findAgent(): URL {
+  const beside = childEntry(import.meta.url, '../examples/expense-auditor/agent.ts').url;
+  if (beside.pathname.endsWith('.ts')) return beside;
+  const source = new URL('../../../agents/examples/expense-auditor/agent.ts', import.meta.url);
+  return existsSync(source) ? source : beside;
 }

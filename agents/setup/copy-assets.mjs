@@ -1,5 +1,6 @@
 /**
- * Copies what the compiler leaves out of a build: data files of the examples, the module of the kernels.
+ * Copies what the compiler leaves out of a build of the package, or writes in another form: data files of the examples,
+ * tables and artifacts, the module of the kernels.
  *
  * @module
  */
@@ -7,12 +8,9 @@
 import { cpSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { listBuildFiles } from './build-files.mjs';
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
-cpSync(join(root, 'agents/examples'), join(root, 'dist/agents/examples'), {
-  recursive: true,
-  filter: (path) => !path.endsWith('.ts'),
-});
-
-const kernels = 'inference/exact/wasm/kernels.wasm';
-cpSync(join(root, kernels), join(root, 'dist', kernels));
+for (const { source, target, isAsset } of listBuildFiles(root)) {
+  if (isAsset) cpSync(join(root, source), join(root, target));
+}

@@ -37,12 +37,13 @@ const FILE_FAULTS = new Map([
  *
  * @param {unknown} error
  * @param {string} path - what was being written
+ * @param {string} [elsewhere] - what else may be done than to mend the fault
  */
-export function toFileError(error, path) {
+export function toFileError(error, path, elsewhere = ', or name another folder in TRACEBOND_CACHE') {
   const fault = FILE_FAULTS.get(/** @type {{ code?: string }} */ (error)?.code ?? '');
   if (fault === undefined) return error;
   const hint = fault[0] === 'DISK_FULL' ? 'make room' : 'mend that';
-  return new SetupError(fault[0], `${fault[1]} ${path}; ${hint}, or name another folder in TRACEBOND_CACHE`, {
+  return new SetupError(fault[0], `${fault[1]} ${path}; ${hint}${elsewhere}`, {
     fatal: true,
     cause: error,
   });

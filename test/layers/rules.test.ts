@@ -160,6 +160,7 @@ it('finds one planted violation of each kind, and nothing else', async () => {
     ],
     ['game-imports-node', 'attest/dispute/game.ts', "import { join } from 'node:path';\nexport const game = join;"],
     ['setup-needs-packages', 'agents/setup/a.mjs', "import { ethers } from '../../attest/core/hash.ts';\nethers();"],
+    ['build-needs-packages', 'agents/setup/build.mjs', "import { hash } from '../../attest/core/hash.ts';\nhash();"],
     ['product-imports-test', 'runtime/d.ts', "import { fake } from '../test/support/fake.ts';\nexport const d = fake;"],
     ['product-imports-devdependency', 'attest/c.ts', "import { fc } from 'fast-check';\nexport const c = fc;"],
     ['undeclared-package', 'attest/d.ts', "import { over } from 'left-over';\nexport const d = over;"],

@@ -147,6 +147,19 @@ declare module '*/agents/setup/zip.mjs' {
   export function openZipEntry(path: string, name: string, sizeBytes: number): Promise<Readable>;
 }
 
+declare module '*/agents/setup/build.mjs' {
+  export function ensureBuild(root: string, options?: { readonly log?: (line: string) => void }): Promise<boolean>;
+}
+
+declare module '*/agents/setup/build-files.mjs' {
+  /** One file of a build; paths are relative to the root. */
+  export type BuildFile = { readonly source: string; readonly target: string; readonly isAsset: boolean };
+
+  export const RECORD: string;
+  export function listBuildFiles(root: string): BuildFile[];
+  export function planBuild(root: string): { readonly stale: readonly BuildFile[]; readonly isFresh: boolean };
+}
+
 declare module '*/layers/run.mjs' {
   export function checkLayers(
     root: string,
