@@ -145,19 +145,27 @@ function logProbabilities(logits: Float32Array): Float64Array {
   let sum = 0;
   for (const logit of logits) sum += Math.exp(logit - largest);
   const shift = largest + Math.log(sum);
-  return Float64Array.from(logits, (logit) => logit - shift);
+  const logs = Float64Array.from(logits);
+  for (let id = 0; id < logs.length; id++) logs[id] = (logs[id] as number) - shift;
+  return logs;
 }
 
 /** KL(p || q) of two distributions given by their logarithms. */
 function divergenceOf(p: Float64Array, q: Float64Array): number {
   let sum = 0;
-  for (const [id, log] of p.entries()) sum += Math.exp(log) * (log - (q[id] as number));
+  for (let id = 0; id < p.length; id++) {
+    const log = p[id] as number;
+    sum += Math.exp(log) * (log - (q[id] as number));
+  }
   return sum;
 }
 
 /** The largest logit but that of `best`. */
 function secondLogit(logits: Float32Array, best: number): number {
   let second = Number.NEGATIVE_INFINITY;
-  for (const [id, logit] of logits.entries()) if (id !== best && logit > second) second = logit;
+  for (let id = 0; id < logits.length; id++) {
+    const logit = logits[id] as number;
+    if (id !== best && logit > second) second = logit;
+  }
   return second;
 }
