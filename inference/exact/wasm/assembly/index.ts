@@ -7,9 +7,9 @@ import { attend, keep, layerBytes } from './attention.ts';
 import {
   attended, configure, embedding, embeddingColumns, embeddingMatrix, embeddingStride, feedForwardColumns, feedForwardStride, gates, heads, kvHeads,
   layerTable, logits, mixed, mixedStride, outputMatrix, outputNorm, ownFloats, ownRow, queryColumns, queryStride, residual, rowCaches, rowCapacities,
-  rowPositions, rowTokens, sharedScales, ups, vocabulary,
+  rowPositions, rowTokens, sharedScales, thread, threads, ups, vocabulary,
 } from './model.ts';
-import { embed, interleave, interleaveGroups, multiplyRow, multiplyRows, sharedRow } from './product.ts';
+import { embed, interleave, interleaveGroups, multiplyGated, multiplyRow, multiplyRows, sharedRow } from './product.ts';
 import { ACTIVATION_MAX, gate, normalise, quantise, quantiseBy } from './rows.ts';
 import { barrier, openPhase, resetPhases, take } from './threads.ts';
 
@@ -66,18 +66,29 @@ function quantiseRows(buffer: usize, stride: i32, columns: i32, count: i32): f32
 }
 
 function multiply(m0: usize, m1: usize, m2: usize, s: f32, count: i32, out: usize, stride: i32, adds: bool): void {
-  openPhase();
   if (count == 1) multiplyRow(m0, m1, m2, ownRow, s, out, adds);
-  else multiplyRows(m0, m1, m2, count, out, stride, adds);
+  else {
+    openPhase();
+    multiplyRows(m0, m1, m2, count, out, stride, adds);
+  }
   barrier();
 }
 
-/** One layer over the rows of the batch. */
-function layer(index: i32, count: i32): void {
-  const l = layerTable + <usize>index * LAYER;
-  let s = normRows(gainOf(l, 0), 0, count);
-  multiply(matrixOf(l, 0), matrixOf(l, 1), matrixOf(l, 2), s, count, mixed, mixedStride, false);
+/**
+ * Attention of a batch of one row: this thread's heads. It keeps the keys and values that they need itself: another thread may keep the same ones, and
+ * writes the same bytes.
+ */
+function attendRow(l: usize, index: i32): void {
+  const from = heads * thread / threads;
+  const to = heads * (thread + 1) / threads;
+  const perKey = heads / kvHeads;
+  const p = position(0);
+  for (let g = from / perKey; g * perKey < to; g++) keep(mixed, cacheOf(0), capacityOf(0), index, g, p, gainOf(l, 3));
+  for (let h = from; h < to; h++) attend(mixed, attended, cacheOf(0), capacityOf(0), index, h, p, gainOf(l, 2));
+}
 
+/** Attention of a batch: first all keys and values, for rows attend to each other, then all heads. */
+function attendRows(l: usize, index: i32, count: i32): void {
   openPhase();
   for (let i = take(1), end = count * kvHeads; i < end; i = take(1)) {
     const r = i / kvHeads;
@@ -90,24 +101,40 @@ function layer(index: i32, count: i32): void {
     const out = attended + (<usize>(r * queryStride) << 2);
     attend(mixed + (<usize>(r * mixedStride) << 2), out, cacheOf(r), capacityOf(r), index, i % heads, position(r), gainOf(l, 2));
   }
-  barrier();
-  s = quantiseRows(attended, queryStride, queryColumns, count);
-  multiply(matrixOf(l, 3), 0, 0, s, count, residual, embeddingStride, true);
+}
 
-  s = normRows(gainOf(l, 1), 0, count);
-  openPhase();
-  if (count == 1) multiplyRow(matrixOf(l, 4), 0, 0, ownRow, s, gates, false);
-  else multiplyRows(matrixOf(l, 4), 0, 0, count, gates, feedForwardStride, false);
-  openPhase();
-  if (count == 1) multiplyRow(matrixOf(l, 5), 0, 0, ownRow, s, ups, false);
-  else multiplyRows(matrixOf(l, 5), 0, 0, count, ups, feedForwardStride, false);
-  barrier();
+/** Gates the rows of the batch: `ups` becomes the input of the last product. */
+function gateRows(count: i32): void {
   openPhase();
   const pieces = (feedForwardStride + GATE_PIECE - 1) / GATE_PIECE;
   for (let i = take(1), end = count * pieces; i < end; i = take(1)) {
     const from = (i % pieces) * GATE_PIECE;
     const o = <usize>((i / pieces) * feedForwardStride + from) << 2;
     gate(gates + o, ups + o, ups + o, min(GATE_PIECE, feedForwardStride - from));
+  }
+}
+
+/** One layer over the rows of the batch. */
+function layer(index: i32, count: i32): void {
+  const l = layerTable + <usize>index * LAYER;
+  let s = normRows(gainOf(l, 0), 0, count);
+  multiply(matrixOf(l, 0), matrixOf(l, 1), matrixOf(l, 2), s, count, mixed, mixedStride, false);
+
+  if (count == 1) attendRow(l, index);
+  else attendRows(l, index, count);
+  barrier();
+  s = quantiseRows(attended, queryStride, queryColumns, count);
+  multiply(matrixOf(l, 3), 0, 0, s, count, residual, embeddingStride, true);
+
+  s = normRows(gainOf(l, 1), 0, count);
+  if (count == 1) multiplyGated(matrixOf(l, 4), matrixOf(l, 5), ownRow, s, gates, ups);
+  else {
+    openPhase();
+    multiplyRows(matrixOf(l, 4), 0, 0, count, gates, feedForwardStride, false);
+    openPhase();
+    multiplyRows(matrixOf(l, 5), 0, 0, count, ups, feedForwardStride, false);
+    barrier();
+    gateRows(count);
   }
   barrier();
   s = quantiseRows(ups, feedForwardStride, feedForwardColumns, count);
