@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { describe, expect, it } from 'vitest';
+import { type WasmGlobal, wasm } from '../../../attest/core/webassembly.ts';
 import { DEPTH_EXPORT, FUEL_EXPORT, meterModule } from '../../../runtime/sandbox/meter.ts';
 import { MeterError } from '../../../runtime/sandbox/wasm-reader.ts';
-import { type WasmGlobal, wasm } from '../../../attest/core/webassembly.ts';
 import { seededRandom } from '../../support/random.ts';
 import { buildModule, F32, F64, I32, I64, sleb, type TestModule } from '../../support/wasm-builder.ts';
 

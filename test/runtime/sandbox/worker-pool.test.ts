@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { afterEach, describe, expect, it } from 'vitest';
+import { type WasmModule, wasm } from '../../../attest/core/webassembly.ts';
 import { meterModule } from '../../../runtime/sandbox/meter.ts';
 import { HostFault } from '../../../runtime/sandbox/vm.ts';
-import { type WasmModule, wasm } from '../../../attest/core/webassembly.ts';
 import { openWorkerPool, type WorkerPool } from '../../../runtime/sandbox/worker-pool.ts';
 import { guestOptions } from '../../support/sandbox-programs.ts';
 
