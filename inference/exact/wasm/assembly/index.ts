@@ -155,7 +155,7 @@ export function execute(count: i32, embeds: i32, from: i32, to: i32, headFirst: 
 }
 
 /** Times that a thread looks for the next command before it sleeps. */
-const SPINS: i32 = 50000;
+const SPINS: i32 = 100000;
 
 /**
  * Serves commands until one has a negative count: what every thread but the first does. Words of the block: 0 the number of the command, from word 16 on

@@ -7,7 +7,7 @@
 import { control, thread, threads } from './model.ts';
 
 /** Times a thread looks before it sleeps: where another program has its core, the one it waits for gets this one. */
-const SPINS: i32 = 10000;
+const SPINS: i32 = 30000;
 const SLEEP_NS: i64 = 1_000_000_000;
 /** Seconds after which a thread that waits gives up: the others are gone. */
 const PATIENCE: i32 = 120;
