@@ -4,6 +4,7 @@
  * W1. The first thread is the caller's: `forward` blocks it until all threads have met at the last barrier.
  * W2. Nothing of a batch is written before all of it was checked.
  * W3. A sequence's cache is written only at positions of its own rows, and read only below them.
+ * W4. An engine one of whose threads faulted or ended answers nothing any more: the others no longer agree on where they are.
  *
  * @module
  */
@@ -36,7 +37,7 @@ type Sequence = { readonly cache: number; readonly bytes: number; readonly capac
 /**
  * Loads a model and starts the threads.
  *
- * @throws {@link InferenceError} `OUT_OF_MEMORY` if model and buffers do not fit 4 GiB
+ * @throws {@link InferenceError} `OUT_OF_MEMORY` if model and buffers do not fit 4 GiB, or the host gives no such memory
  */
 export async function openWasmDecoder(model: LoadableModel, options: openWasmDecoder.Options): Promise<ExactDecoder> {
   const { module, startThread, threads = 1, maxRows = 64, logitRows = 16 } = options;
@@ -50,10 +51,10 @@ export async function openWasmDecoder(model: LoadableModel, options: openWasmDec
       at: { bytes: plan.end },
     });
   }
-  const memory = new wasm.Memory({ initial: pages, maximum: MOST_PAGES, shared: true });
+  const memory = newMemory(pages);
   model.load(new Uint8Array(memory.buffer), plan.file);
   const words = new Int32Array(memory.buffer);
-  for (const [address, value] of plan.words) words[address >> 2] = value;
+  for (const [address, value] of plan.words) words[address / 4] = value;
   const kernels = instantiate(module, memory, { configuration: plan.configuration, threads });
   for (const { weights, groupScales, rows, stride } of plan.layout.matrices) {
     kernels.interleave(plan.file + weights.offset, rows, stride, plan.scratch);
@@ -62,12 +63,30 @@ export async function openWasmDecoder(model: LoadableModel, options: openWasmDec
     }
   }
   const { configuration, command } = plan;
-  const others = await Promise.all(
+  const started = await Promise.allSettled(
     Array.from({ length: threads - 1 }, (_, i) =>
       startThread({ module, memory, configuration, command, thread: i + 1, threads }),
     ),
   );
+  const others = started.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+  const failed = started.find((one) => one.status === 'rejected');
+  if (failed !== undefined) {
+    await Promise.all(others.map((thread) => thread.terminate()));
+    throw failed.reason;
+  }
   return new WasmDecoder(model.shape, { maxRows, logitRows }, memory, plan, kernels, others);
+}
+
+function newMemory(pages: number): SharedWasmMemory {
+  try {
+    return new wasm.Memory({ initial: pages, maximum: MOST_PAGES, shared: true });
+  } catch (cause) {
+    const bytes = pages * PAGE;
+    throw new InferenceError('OUT_OF_MEMORY', `the host has no memory of ${bytes} bytes that can grow to 4 GiB`, {
+      at: { bytes },
+      cause,
+    });
+  }
 }
 
 export declare namespace openWasmDecoder {
@@ -98,6 +117,8 @@ class WasmDecoder implements ExactDecoder {
   #floats: Float32Array;
   #lastHandle = 0;
   #closed = false;
+  /** Why no batch can be computed any more (W4). */
+  #fault: unknown;
 
   constructor(
     shape: ExactShape,
@@ -222,6 +243,9 @@ class WasmDecoder implements ExactDecoder {
 
   #throwIfClosed(): void {
     if (this.#closed) throw new InferenceError('ENGINE_CLOSED', 'the engine is closed');
+    if (this.#fault !== undefined) {
+      throw new InferenceError('ENGINE_CLOSED', 'a thread of the engine failed', { cause: this.#fault });
+    }
   }
 
   #sequence(handle: number): Sequence {
@@ -231,8 +255,10 @@ class WasmDecoder implements ExactDecoder {
     return sequence;
   }
 
+  /** As the kernels compute it, but beyond 2^32 too: keys and values of int16, a scale for each. */
   #layerBytes(room: number): number {
-    return this.#kernels.layerBytes(room) >>> 0;
+    const { kvHeads, headSize } = this.shape;
+    return 2 * kvHeads * room * (2 * Math.ceil(headSize / 8) * 8 + 4);
   }
 
   /** Checks a batch whole, then writes its rows (W2). */
@@ -289,7 +315,12 @@ class WasmDecoder implements ExactDecoder {
   #command(command: Command): void {
     this.#send(command);
     const { count, embed, from, to, headFirst, headCount } = command;
-    this.#kernels.execute(count, embed, from, to, headFirst, headCount);
+    try {
+      this.#kernels.execute(count, embed, from, to, headFirst, headCount);
+    } catch (cause) {
+      this.#fault = cause;
+      this.#throwIfClosed();
+    }
   }
 
   #send(command: Command): void {
