@@ -4,6 +4,7 @@
  *
  * C1. When the channel ends, for whatever reason, this process ends.
  * C2. SIGTERM ends it after the engine is closed; SIGINT is the server's to decide, since a terminal sends it to both.
+ * C3. An engine that is closed though nobody asked for it has failed: this process ends, and the server starts another.
  *
  * @module
  */
@@ -11,6 +12,7 @@
 import type { FromChild, ToChild } from './child-messages.ts';
 import { toWireError } from './child-messages.ts';
 import type { Engine } from './engine.ts';
+import { InferenceError } from './errors.ts';
 import type { openModel } from './model.ts';
 
 /** Milliseconds that the engine has to close before the process ends all the same. */
@@ -71,7 +73,10 @@ export function answerParent(open: (options: openModel.Options) => Promise<Engin
         answer
           .then(
             (completion) => send({ type: 'done', job, completion }),
-            (error) => send({ type: 'refused', job, error: toWireError(error) }),
+            (error) => {
+              if (!leaving && error instanceof InferenceError && error.code === 'ENGINE_CLOSED') process.exit(1);
+              send({ type: 'refused', job, error: toWireError(error) });
+            },
           )
           .finally(() => running.delete(job));
         break;

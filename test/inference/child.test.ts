@@ -60,6 +60,15 @@ describe('child engine', () => {
     expect((await engine.complete(ask('a'))).text).toBe('echo: a');
   });
 
+  it('starts another process where the engine was closed by a failure of its own', async () => {
+    const engine = await open();
+    const { pid = 0 } = engine;
+    await expect(engine.complete(ask('fail ENGINE_CLOSED'))).rejects.toMatchObject({ code: 'ENGINE_DIED' });
+    expect((await engine.complete(ask('a'))).text).toBe('echo: a');
+    expect(engine.pid).not.toBe(pid);
+    expect(isRunning(pid)).toBe(false);
+  });
+
   it('cancels in the process, which goes on', async () => {
     const engine = await open();
     const { pid } = engine;

@@ -10,7 +10,11 @@ import { type WasmModule, wasm } from '../../../attest/core/webassembly.ts';
 import { THREAD_SOURCE, type ThreadStart } from './kernels.ts';
 
 /** A thread that serves commands. */
-export type KernelThread = { terminate(): Promise<unknown> };
+export type KernelThread = {
+  terminate(): Promise<unknown>;
+  /** Whether it serves no more; a host that cannot tell leaves it out. */
+  hasEnded?(): boolean;
+};
 
 /** Starts a thread; resolves once it waits for commands. */
 export type StartThread = (start: ThreadStart) => Promise<KernelThread>;
@@ -41,6 +45,10 @@ export const startNodeThread: StartThread = async (start) => {
   worker.removeAllListeners();
   // A fault inside a kernel: the patience of the others at the barrier ends them too.
   worker.on('error', () => {});
+  let ended = false;
+  worker.once('exit', () => {
+    ended = true;
+  });
   worker.unref();
-  return worker;
+  return { terminate: () => worker.terminate(), hasEnded: () => ended };
 };

@@ -313,6 +313,11 @@ class WasmDecoder implements ExactDecoder {
   }
 
   #command(command: Command): void {
+    // The others would wait at the barrier for it, and this thread with them.
+    if (this.#others.some((thread) => thread.hasEnded?.() === true)) {
+      this.#fault = new TypeError('a thread of the kernels has ended');
+      this.#throwIfClosed();
+    }
     this.#send(command);
     const { count, embed, from, to, headFirst, headCount } = command;
     try {

@@ -4,7 +4,12 @@ import type { ExactModel } from '../../../../inference/exact/exact-model.ts';
 import { loadableModel } from '../../../../inference/exact/model-bytes.ts';
 import { openReference } from '../../../../inference/exact/reference/reference-decoder.ts';
 import { planMemory } from '../../../../inference/exact/wasm/memory-plan.ts';
-import { loadKernels, type StartThread, startNodeThread } from '../../../../inference/exact/wasm/threads.ts';
+import {
+  type KernelThread,
+  loadKernels,
+  type StartThread,
+  startNodeThread,
+} from '../../../../inference/exact/wasm/threads.ts';
 import { type LoadableModel, openWasmDecoder } from '../../../../inference/exact/wasm/wasm-decoder.ts';
 import { exactDecoderSuite, expectSameBits, transcriptOf } from '../../../support/exact-decoder-suite.ts';
 import { seededRandom } from '../../../support/random.ts';
@@ -63,7 +68,7 @@ describe('wasm when a thread fails', () => {
   const model = randomExactModel({});
 
   it('is closed for every later call after a trap, with its cause', async () => {
-    let memory = new Uint8Array(0);
+    let memory: Uint8Array = new Uint8Array(0);
     const load: LoadableModel['load'] = (into, offset) => {
       memory = into;
       loadableModel(model).load(into, offset);
@@ -81,6 +86,23 @@ describe('wasm when a thread fails', () => {
     expect(() => decoder.forward([{ sequence, token: 1 }], [0])).toThrow(closed);
     expect(() => decoder.forward([{ sequence, token: 1 }], [0])).toThrow(closed);
     expect(() => decoder.openSequence(8)).toThrow(closed);
+    await decoder.close();
+  });
+
+  it('is closed at once where a thread has ended', async () => {
+    const started: KernelThread[] = [];
+    const startThread: StartThread = async (start) => {
+      const thread = await startNodeThread(start);
+      started.push(thread);
+      return thread;
+    };
+    const decoder = await openWasmDecoder(loadableModel(model), { module, startThread, threads: 3 });
+    const sequence = decoder.openSequence(8);
+    decoder.forward([{ sequence, token: 1 }], [0]);
+    await started[1]?.terminate();
+    expect(() => decoder.forward([{ sequence, token: 1 }], [0])).toThrow(
+      expect.objectContaining({ code: 'ENGINE_CLOSED' }),
+    );
     await decoder.close();
   });
 
