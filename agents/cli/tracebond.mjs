@@ -30,13 +30,17 @@ async function run() {
 
 /** Compiles in another process, whose memory is gone when the program starts; it says itself what went wrong. */
 async function build() {
-  const { planBuild } = await import('../setup/build-files.mjs');
+  const { BUILD_FAILED, planBuild } = await import('../setup/build-files.mjs');
   if (planBuild(root).isFresh) return true;
   const builder = fileURLToPath(new URL('../setup/build.mjs', import.meta.url));
-  const { error, status, signal } = spawnSync(process.execPath, [builder, root], { stdio: ['ignore', 2, 2] });
-  if (error !== undefined) throw error;
-  if (signal !== null) console.error(`The build was ended by ${signal}.`);
-  return status === 0;
+  const { status, stderr } = spawnSync(process.execPath, [builder, root], { stdio: ['ignore', 2, 'pipe'] });
+  if (status === 0 || status === BUILD_FAILED) {
+    process.stderr.write(stderr);
+    return status === 0;
+  }
+  // Under another CPU's emulation this program cannot start itself once more: compiled here instead.
+  const { runBuild } = await import('../setup/build.mjs');
+  return runBuild(root);
 }
 
 /** On a fresh clone, `npx tracebond` comes before any `npm ci`. */

@@ -14,6 +14,9 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 
+/** Exit code of a build that said itself what is wrong. */
+export const BUILD_FAILED = 3;
+
 /** Folders of the product, each mirrored below `dist/`. */
 export const FOLDERS = ['attest', 'inference', 'runtime', 'agents'];
 

@@ -12,7 +12,7 @@
 import { existsSync, mkdirSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { FOLDERS, hash, planBuild, RECORD, walk } from './build-files.mjs';
+import { BUILD_FAILED, FOLDERS, hash, planBuild, RECORD, walk } from './build-files.mjs';
 import { SetupError, toFileError } from './setup-error.mjs';
 
 /** Below this number of modules a build is over before anybody asks what is going on. */
@@ -125,13 +125,24 @@ function isAbandoned(path) {
   return age > ABANDONED_MS;
 }
 
-if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
-  const root = process.argv[2] ?? dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+/**
+ * Brings `dist` up to date and says on standard error what is done and what went wrong.
+ *
+ * @param {string} root - root of the checkout
+ * @returns {Promise<boolean>} whether it is up to date
+ */
+export async function runBuild(root) {
   try {
     await ensureBuild(root, { log: (line) => console.error(line) });
+    return true;
   } catch (error) {
     if (!(error instanceof SetupError)) throw error;
     console.error(`Build failed (${error.code}): ${error.message}`);
-    process.exitCode = 1;
+    return false;
   }
+}
+
+if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  const root = process.argv[2] ?? dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+  if (!(await runBuild(root))) process.exitCode = BUILD_FAILED;
 }
