@@ -155,6 +155,7 @@ declare module '*/agents/setup/build-files.mjs' {
   /** One file of a build; paths are relative to the root. */
   export type BuildFile = { readonly source: string; readonly target: string; readonly isAsset: boolean };
 
+  export const BUILD_FAILED: number;
   export const RECORD: string;
   export function listBuildFiles(root: string): BuildFile[];
   export function planBuild(root: string): { readonly stale: readonly BuildFile[]; readonly isFresh: boolean };

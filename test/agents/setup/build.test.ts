@@ -15,7 +15,7 @@ import { dirname, join, relative } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { ensureBuild } from '../../../agents/setup/build.mjs';
-import { listBuildFiles, planBuild, RECORD } from '../../../agents/setup/build-files.mjs';
+import { BUILD_FAILED, listBuildFiles, planBuild, RECORD } from '../../../agents/setup/build-files.mjs';
 import { temporaryFolder } from '../../support/temporary.ts';
 
 const REPOSITORY = fileURLToPath(new URL('../../../', import.meta.url));
@@ -221,7 +221,7 @@ describe('ensureBuild', () => {
     expect(inodes(root)).toEqual(before);
 
     const { code, stderr } = await node(BUILDER, root);
-    expect(code).toBe(1);
+    expect(code).toBe(BUILD_FAILED);
     expect(stderr).toMatch(/^Build failed \(SYNTAX_ERROR\): attest\/core\/one\.ts:1:22: /);
     write(root, 'inference/later.ts', SOURCES['inference/later.ts'] ?? '');
     write(root, 'attest/core/one.ts', SOURCES['attest/core/one.ts'] ?? '');
@@ -239,7 +239,7 @@ describe('ensureBuild', () => {
     const elsewhere = temporaryFolder();
     cpSync(dirname(BUILDER), elsewhere, { recursive: true });
     const { code, stderr } = await node(join(elsewhere, 'build.mjs'), tree());
-    expect(code).toBe(1);
+    expect(code).toBe(BUILD_FAILED);
     expect(stderr).toBe('Build failed (COMPILER_MISSING): package typescript is not installed; run npm ci\n');
   });
 
