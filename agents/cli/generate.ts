@@ -12,6 +12,7 @@ import { RuntimeError } from '../../attest/core/error.ts';
 import { ZERO_DIGEST } from '../../attest/core/hash.ts';
 import { computeInferenceSeed } from '../../attest/trace/run-seed.ts';
 import type { ProfileName } from '../../inference/engine.ts';
+import { checkSampling } from '../../inference/exact/sampler.ts';
 import { generate } from '../../inference/generate.ts';
 import { openModel } from '../../inference/model.ts';
 import { resolveModelPath, SHIPPED_MODEL } from '../../inference/model-path.ts';
@@ -101,7 +102,7 @@ export function registerGenerate(program: Command): void {
 /**
  * Runs the command.
  *
- * @throws {@link GenerateUsageError} before anything is opened
+ * @throws {@link GenerateUsageError}, and {@link InferenceError} `SAMPLING_REFUSED`, before anything is opened
  * @throws {@link ModelPathError}, {@link ModelError}, {@link InferenceError}
  */
 export async function runGenerate(
@@ -117,6 +118,7 @@ export async function runGenerate(
   const temperature = fraction('--temperature', options.temperature);
   const topP = fraction('--top-p', options.topP);
   const topK = integer('--top-k', options.topK, 0, 1_000_000);
+  checkSampling({ temperature, topP, topK });
   const prompt = readPrompt(options);
   const { id, path } = resolveModelPath(options.model, environment.env, environment.home);
   const startedAt = performance.now();

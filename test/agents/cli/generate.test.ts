@@ -97,8 +97,9 @@ describe('tracebond generate', () => {
     }
   });
 
-  it('refuses a temperature that the sampler does not have', async () => {
-    await expect(run({ temperature: '2.0001' })).rejects.toMatchObject({ code: 'SAMPLING_REFUSED' });
-    await expect(run({ topP: '0' })).rejects.toMatchObject({ code: 'SAMPLING_REFUSED' });
+  it('refuses what the sampler does not have, before it looks for the model', async () => {
+    const absent = { model: join(folder, 'absent.gguf') };
+    await expect(run({ ...absent, temperature: '2.0001' })).rejects.toMatchObject({ code: 'SAMPLING_REFUSED' });
+    await expect(run({ ...absent, topP: '0' })).rejects.toMatchObject({ code: 'SAMPLING_REFUSED' });
   });
 });
