@@ -8,9 +8,10 @@
 
 import { createHash } from 'node:crypto';
 import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
-import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Hex, toHex } from '../../attest/core/bytes.ts';
+import { makeAside } from '../aside-folder.ts';
 import { ModelError } from '../errors.ts';
 import type { ModelSource } from '../model-source.ts';
 import type { TokenizerDescription } from '../tokenizer-json.ts';
@@ -80,8 +81,7 @@ export async function ensureExactFile(
   if (found !== undefined) return found;
   onProgress('converting the model to the exact form (once for each model)');
   try {
-    await mkdir(cacheDir, { recursive: true });
-    const aside = await mkdtemp(`${folder}.new-`);
+    const aside = await makeAside(folder);
     try {
       await writeFolder(aside, source, wanted.layout, onProgress);
       // Another process may have put its own, equal folder in place meanwhile, and may be reading it.

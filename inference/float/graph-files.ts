@@ -7,9 +7,10 @@
  */
 
 import { createHash } from 'node:crypto';
-import { type FileHandle, mkdir, mkdtemp, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { type FileHandle, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Hex, toHex } from '../../attest/core/bytes.ts';
+import { makeAside } from '../aside-folder.ts';
 import type { DecoderConfig } from '../decoder-config.ts';
 import { ModelError } from '../errors.ts';
 import { hashFile } from '../file-digest.ts';
@@ -53,8 +54,7 @@ export async function ensureGraphFiles(
     `converting ${Math.round(origin.graph.weightBytes / 1e6)} MB of weights to binary32 (once for each model)`,
   );
   try {
-    await mkdir(cacheDir, { recursive: true });
-    const aside = await mkdtemp(`${folder}.new-`);
+    const aside = await makeAside(folder);
     try {
       await writeFiles(aside, origin, expected);
       // Another process may have put its own, equal folder in place meanwhile, and may be reading it.
