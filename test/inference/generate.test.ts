@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { toHex } from '../../attest/core/bytes.ts';
+import { stopAt } from '../../inference/completion-engine.ts';
 import { exactModelFrom } from '../../inference/exact/exact-file.ts';
 import { openReference } from '../../inference/exact/reference/reference-decoder.ts';
 import { type GenerateOptions, generate } from '../../inference/generate.ts';
@@ -115,6 +116,15 @@ describe('generate', () => {
   ] as const)('refuses %s', async (_, more, code) => {
     await expect(ask(more)).rejects.toMatchObject({ name: 'InferenceError', code });
     expect((await ask({ maxTokens: 1 })).tokens).toHaveLength(1);
+  });
+});
+
+describe('stopAt', () => {
+  it('finds where the first of several texts begins', () => {
+    expect(stopAt('one two three', ['three', 'two', 'never'])).toBe(4);
+    expect(stopAt('one two three', ['two', 'three'])).toBe(4);
+    expect(stopAt('one', ['two'])).toBe(-1);
+    expect(stopAt('one', [])).toBe(-1);
   });
 });
 
