@@ -19,7 +19,7 @@ const LAYER_BYTES = 256;
 const CONTROL_BYTES = 256 + 64 * 64;
 const COMMAND_BYTES = 256;
 
-/** Widened weights of one panel (`assembly/product.ts`), and room for one block of four rows of any matrix. */
+/** Widened weights of one panel (`assembly/many-rows.ts`), and room for one block of four rows of any matrix. */
 const PANEL_BYTES = 32_768;
 
 /** Matrices of a layer in the order of its record. */

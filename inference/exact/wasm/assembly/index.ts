@@ -9,7 +9,9 @@ import {
   layerTable, logits, mixed, mixedStride, outputMatrix, outputNorm, ownFloats, ownRow, queryColumns, queryStride, residual, rowCaches, rowCapacities,
   rowPositions, rowTokens, sharedScales, thread, threads, ups, vocabulary,
 } from './model.ts';
-import { embed, interleave, interleaveGroups, multiplyGated, multiplyRow, multiplyRows, sharedRow } from './product.ts';
+import { multiplyRows, sharedRow } from './many-rows.ts';
+import { embed, interleave, interleaveGroups } from './matrix.ts';
+import { multiplyGated, multiplyRow } from './one-row.ts';
 import { ACTIVATION_MAX, gate, normalise, quantise, quantiseBy } from './rows.ts';
 import { barrier, openPhase, resetPhases, take } from './threads.ts';
 
