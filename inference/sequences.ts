@@ -4,8 +4,10 @@
  * @module
  */
 
-/** One sequence; starts empty. */
+/** One sequence; starts empty unless the engine knows a beginning of its prompt. */
 export type Sequence = {
+  /** Positions in use. */
+  readonly length: number;
   /**
    * Appends ids and returns the logits after the last of them, `[vocabulary]`, valid until the next call of any sequence.
    *
@@ -13,8 +15,31 @@ export type Sequence = {
    * @throws InferenceError `CANCELLED` once `signal` has fired; the sequence is then of no use
    */
   feed(ids: readonly number[], signal?: AbortSignal): Promise<Float32Array>;
+  /** Present where the bits of a row never depend on how many rows are computed together. */
+  readonly rows?: RowAccess;
   /** Gives its memory back. */
   close(): void;
+};
+
+/** Several rows of a sequence at once, and back. */
+export type RowAccess = {
+  /**
+   * Appends ids and gives `visit` the logits after each of the last `wanted` of them, in order.
+   *
+   * @param ids - at least one; the caller keeps the sum within the capacity
+   * @param wanted - `[0, ids.length]`
+   * @param visit - gets `[vocabulary]`, valid during the call only, and the index in `ids`; `false` ends the call: what is then in the sequence is
+   *   `length`, and the caller truncates it
+   * @throws InferenceError `CANCELLED` once `signal` has fired; the sequence is then of no use
+   */
+  feedRows(
+    ids: readonly number[],
+    wanted: number,
+    visit: (logits: Float32Array, index: number) => boolean | void,
+    signal?: AbortSignal,
+  ): Promise<void>;
+  /** Forgets positions from `length` on, `[0, length in use]`. */
+  truncate(length: number): void;
 };
 
 /** A loaded model. */
@@ -24,8 +49,9 @@ export type Sequences = {
   /**
    * Starts a sequence of at most `capacity` positions, `[1, contextLength]`.
    *
+   * @param prompt - ids that will be fed first; an engine that computed a beginning of them before starts with `length` of them, fewer than all
    * @throws InferenceError `OUT_OF_MEMORY`, `ENGINE_CLOSED`
    */
-  open(capacity: number): Sequence;
+  open(capacity: number, prompt?: readonly number[]): Sequence;
   close(): Promise<void>;
 };

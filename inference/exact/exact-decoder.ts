@@ -25,7 +25,7 @@ export type CacheView = {
 
 /** Computes rows of sequences with one model; results never depend on what else is in the batch. */
 export type ExactDecoder = {
-  readonly name: 'reference' | 'wasm';
+  readonly name: 'reference' | 'wasm' | 'ort';
   readonly shape: ExactShape;
   /** Most rows of one `forward`. */
   readonly maxRows: number;
@@ -45,6 +45,14 @@ export type ExactDecoder = {
 
   /** Forgets positions from `length` on. @throws InferenceError REQUEST_MALFORMED unless `0 <= length <= lengthOf`. */
   truncate(sequence: number, length: number): void;
+
+  /**
+   * Copies the first `length` positions of a sequence into an empty one.
+   *
+   * @throws InferenceError REQUEST_MALFORMED for an unknown sequence, a `to` that is not empty or is `from`, or unless `0 <= length <= lengthOf(from)`;
+   *   CONTEXT_EXCEEDED if `to` has less room; before anything is changed.
+   */
+  copy(from: number, to: number, length: number): void;
 
   /**
    * Appends rows in order; several rows of one sequence are consecutive positions.
