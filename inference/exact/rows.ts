@@ -65,6 +65,27 @@ export function checkCapacity(capacity: number, context: number): void {
   }
 }
 
+/**
+ * Checks a copy of the first `length` positions of a sequence into another.
+ *
+ * @throws {@link InferenceError} `REQUEST_MALFORMED` if `to` is not empty or is `from`, or unless `0 <= length <= from.length`;
+ *   `CONTEXT_EXCEEDED` if `to` has less room
+ */
+export function checkCopy(
+  from: { readonly length: number },
+  to: { readonly length: number; readonly capacity: number },
+  length: number,
+): void {
+  if (from === to) throw malformed('a sequence cannot be copied into itself');
+  if (to.length !== 0) throw malformed(`cannot copy into a sequence of ${to.length} positions`);
+  if (!isIndex(length, from.length + 1)) {
+    throw malformed(`cannot copy ${length} positions of a sequence of ${from.length}`);
+  }
+  if (length > to.capacity) {
+    throw new InferenceError('CONTEXT_EXCEEDED', `${length} positions, the sequence has room for ${to.capacity}`);
+  }
+}
+
 /** Whether `0 <= value < limit`, a whole number. */
 export function isIndex(value: number, limit: number): boolean {
   return Number.isSafeInteger(value) && value >= 0 && value < limit;

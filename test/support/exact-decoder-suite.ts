@@ -183,6 +183,66 @@ export function exactDecoderSuite(name: string, open: OpenDecoder): void {
       sameBits(feed(tokens), expected.logits, 'logits from the start');
     });
 
+    it.each(
+      [
+        {},
+        { headSize: 20, heads: 3, kvHeads: 3, embedding: 57, feedForward: 101 },
+        { heads: 6, kvHeads: 1, headSize: 16 },
+      ].flatMap((options) => [0, 1, 7, 8, 17].map((length) => ({ options, length }))),
+    )('copies $length positions with their bits: $options', async ({ options, length }) => {
+      const model = randomExactModel({ ...options, layers: 3 });
+      const { vocabulary, layers } = model.shape;
+      const random = seededRandom(19);
+      const [first, second, third] = [17, 9, 9].map((count) => randomTokens(random, vocabulary, count));
+      if (first === undefined || second === undefined || third === undefined) throw new TypeError('no tokens');
+      const decoder = await openFor(model);
+      const run = (sequence: number, tokens: readonly number[]) =>
+        decoder
+          .forward(
+            tokens.map((token) => ({ sequence, token })),
+            tokens.map((_, i) => i),
+          )
+          .slice();
+      const logitsOf = (tokens: readonly number[]) => transcriptOf(decoder, tokens, tokens.length).logits;
+      const beginning = first.slice(0, length);
+      const expected = [logitsOf([...first, ...second]), logitsOf([...beginning, ...third])] as const;
+      // room smaller, equal and larger than that of the copied sequence; the last is full afterwards
+      for (const capacity of [length + 9, 40, 61, 25 + ((length + 1) % 8)].filter((room) => room >= length + 9)) {
+        const from = decoder.openSequence(40);
+        const between = decoder.openSequence(16);
+        const to = decoder.openSequence(capacity);
+        const behind = decoder.openSequence(16);
+        for (const other of [between, behind]) run(other, first.slice(0, 9));
+        const neighbours = [between, behind].map((other) => decoder.readCache(other, layers - 1));
+        // the rest of a longer text lies where the copy will not reach
+        run(to, [...third, ...third].slice(0, length + 9));
+        decoder.truncate(to, 0);
+        run(from, first);
+        decoder.copy(from, to, length);
+        expect([decoder.lengthOf(from), decoder.lengthOf(to)]).toEqual([17, length]);
+        const fresh = decoder.openSequence(length + 1);
+        if (length > 0) run(fresh, beginning);
+        for (let layer = 0; layer < layers; layer++) {
+          const [copied, own] = [decoder.readCache(to, layer), decoder.readCache(fresh, layer)];
+          for (const part of ['keys', 'keyScales', 'values', 'valueScales'] as const) {
+            sameBits(copied[part], own[part], `${part} of layer ${layer}`);
+          }
+        }
+        // both go on, and neither sees the other
+        const continued = run(to, third);
+        sameBits(run(from, second), expected[0].slice(17 * vocabulary), 'logits of the copied sequence');
+        sameBits(continued, expected[1].slice(length * vocabulary), 'logits of the copy');
+        decoder.closeSequence(from);
+        decoder.truncate(to, length);
+        sameBits(run(to, third), expected[1].slice(length * vocabulary), 'logits of the copy on its own');
+        [between, behind].forEach((other, i) => {
+          sameBits(decoder.readCache(other, layers - 1).values, neighbours[i]?.values, 'values of a neighbour');
+          sameBits(decoder.readCache(other, layers - 1).keyScales, neighbours[i]?.keyScales, 'scales of a neighbour');
+        });
+        for (const other of [between, to, behind, fresh]) decoder.closeSequence(other);
+      }
+    });
+
     it('fills the whole context with extremes: no NaN, no infinity', async () => {
       const model = randomExactModel({ extreme: true, biases: true, context: 300, seed: 3 });
       const decoder = await openFor(model);
@@ -301,6 +361,47 @@ export function exactDecoderSuite(name: string, open: OpenDecoder): void {
         expect(decoder.lengthOf(sequence)).toBe(2);
       });
 
+      it('copies that are none, and changes nothing', async () => {
+        const decoder = await openFor(model);
+        const [from, full, small, empty, closed] = [8, 8, 4, 8, 8].map((room) => decoder.openSequence(room));
+        if (
+          from === undefined ||
+          full === undefined ||
+          small === undefined ||
+          empty === undefined ||
+          closed === undefined
+        )
+          throw new TypeError('no sequences');
+        decoder.closeSequence(closed);
+        const run = (sequence: number, tokens: readonly number[]) =>
+          decoder.forward(
+            tokens.map((token) => ({ sequence, token })),
+            [tokens.length - 1],
+          );
+        run(from, [3, 1, 4, 1, 5]);
+        run(full, [9]);
+        const before = [from, full].map((sequence) => decoder.readCache(sequence, 1));
+        for (const length of [-1, 6, 0.5, Number.NaN, Number.POSITIVE_INFINITY]) {
+          expectCode(() => decoder.copy(from, empty, length), 'REQUEST_MALFORMED');
+        }
+        expectCode(() => decoder.copy(from, full, 1), 'REQUEST_MALFORMED');
+        expectCode(() => decoder.copy(from, from, 0), 'REQUEST_MALFORMED');
+        expectCode(() => decoder.copy(empty, empty, 0), 'REQUEST_MALFORMED');
+        expectCode(() => decoder.copy(from, small, 5), 'CONTEXT_EXCEEDED');
+        for (const unknown of [closed, 99, -1, 0.5, Number.NaN]) {
+          expectCode(() => decoder.copy(unknown, empty, 0), 'REQUEST_MALFORMED');
+          expectCode(() => decoder.copy(from, unknown, 0), 'REQUEST_MALFORMED');
+        }
+        expect([from, full, small, empty].map((sequence) => decoder.lengthOf(sequence))).toEqual([5, 1, 0, 0]);
+        [from, full].forEach((sequence, i) => {
+          sameBits(decoder.readCache(sequence, 1).keys, before[i]?.keys, 'keys after refusals');
+          sameBits(decoder.readCache(sequence, 1).values, before[i]?.values, 'values after refusals');
+        });
+        decoder.copy(from, small, 4);
+        decoder.copy(from, empty, 5);
+        expect([decoder.lengthOf(small), decoder.lengthOf(empty)]).toEqual([4, 5]);
+      });
+
       it.each([-1, 2, 0.5])('to read the cache of layer %d of 2', async (layer) => {
         const decoder = await openFor(model);
         const sequence = decoder.openSequence(4);
@@ -315,6 +416,7 @@ export function exactDecoderSuite(name: string, open: OpenDecoder): void {
         expectCode(() => decoder.openSequence(4), 'ENGINE_CLOSED');
         expectCode(() => decoder.lengthOf(sequence), 'ENGINE_CLOSED');
         expectCode(() => decoder.truncate(sequence, 0), 'ENGINE_CLOSED');
+        expectCode(() => decoder.copy(sequence, sequence, 0), 'ENGINE_CLOSED');
         expectCode(() => decoder.forward([{ sequence, token: 0 }], [0]), 'ENGINE_CLOSED');
         expectCode(() => decoder.readCache(sequence, 0), 'ENGINE_CLOSED');
         expectCode(() => decoder.closeSequence(sequence), 'ENGINE_CLOSED');

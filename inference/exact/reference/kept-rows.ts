@@ -47,6 +47,14 @@ export class KeptRows {
     return this.#scales.subarray(head * this.#capacity, head * this.#capacity + count);
   }
 
+  /** Takes over positions `0..count-1` of another of the same heads. */
+  take(other: KeptRows, count: number): void {
+    for (let head = 0; head < this.#heads; head++) {
+      this.#integers.set(other.integers(head, count), head * this.#capacity * this.#headSize);
+      this.#scales.set(other.scales(head, count), head * this.#capacity);
+    }
+  }
+
   /** Copies of both for all heads, `[heads, count, headSize]` and `[heads, count]`. */
   copy(count: number): { readonly integers: Int16Array; readonly scales: Float32Array } {
     const integers = new Int16Array(this.#heads * count * this.#headSize);

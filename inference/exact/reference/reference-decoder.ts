@@ -16,7 +16,7 @@ import { InferenceError } from '../../errors.ts';
 import type { CacheView, ExactDecoder, Row } from '../exact-decoder.ts';
 import { ACTIVATION_MAX, type ExactMatrix, type ExactModel, type ExactShape } from '../exact-model.ts';
 import { type Operation, type OperationList, operationList } from '../operations.ts';
-import { checkCapacity, isIndex, positionsOf } from '../rows.ts';
+import { checkCapacity, checkCopy, isIndex, positionsOf } from '../rows.ts';
 import { attention } from './attention.ts';
 import { KeptRows } from './kept-rows.ts';
 import { product } from './product.ts';
@@ -108,6 +108,14 @@ class ReferenceDecoder implements ExactDecoder {
       throw new InferenceError('REQUEST_MALFORMED', `length ${length} of a sequence of ${found.length} positions`);
     }
     found.length = length;
+  }
+
+  copy(from: number, to: number, length: number): void {
+    const source = this.#find(from);
+    const target = this.#find(to);
+    checkCopy(source, target, length);
+    for (const [index, kept] of target.kept) kept.take(keptRows(source.kept, index), length);
+    target.length = length;
   }
 
   forward(

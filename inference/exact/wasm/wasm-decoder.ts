@@ -13,7 +13,8 @@ import { type SharedWasmMemory, type WasmModule, wasm } from '../../../attest/co
 import { InferenceError } from '../../errors.ts';
 import type { CacheView, ExactDecoder, Row } from '../exact-decoder.ts';
 import type { ExactShape } from '../exact-model.ts';
-import { checkCapacity, positionsOf } from '../rows.ts';
+import { checkCapacity, checkCopy, positionsOf } from '../rows.ts';
+import { cacheLayerBytes, copyCache } from './cache-copy.ts';
 import { CacheMemory } from './cache-memory.ts';
 import { COMMAND, type Command, instantiate, type Kernels, STOP } from './kernels.ts';
 import { type MemoryPlan, planMemory } from './memory-plan.ts';
@@ -144,7 +145,7 @@ class WasmDecoder implements ExactDecoder {
     this.#throwIfClosed();
     checkCapacity(capacity, this.shape.context);
     const room = roomOf(capacity);
-    const bytes = this.#layerBytes(room) * this.shape.layers;
+    const bytes = cacheLayerBytes(this.shape, room) * this.shape.layers;
     const cache = this.#caches.take(bytes);
     this.#words = new Int32Array(this.#memory.buffer);
     this.#floats = new Float32Array(this.#memory.buffer);
@@ -169,6 +170,15 @@ class WasmDecoder implements ExactDecoder {
       throw malformed(`cannot cut a sequence of ${sequence.length} positions to ${length}`, { sequence: handle });
     }
     sequence.length = length;
+  }
+
+  copy(from: number, to: number, length: number): void {
+    const source = this.#sequence(from);
+    const target = this.#sequence(to);
+    checkCopy(source, target, length);
+    const place = ({ cache, capacity }: Sequence) => ({ address: cache, room: roomOf(capacity) });
+    copyCache(new Uint8Array(this.#memory.buffer), this.shape, place(source), place(target), length);
+    target.length = length;
   }
 
   forward(
@@ -210,7 +220,7 @@ class WasmDecoder implements ExactDecoder {
     }
     const room = roomOf(capacity);
     const stride = Math.ceil(headSize / 8) * 8;
-    const base = cache + layer * this.#layerBytes(room);
+    const base = cache + layer * cacheLayerBytes(this.shape, room);
     const elementBytes = 2 * kvHeads * room * stride;
     const scaleBytes = 4 * kvHeads * room;
     const integers = new Int16Array(this.#memory.buffer);
@@ -253,12 +263,6 @@ class WasmDecoder implements ExactDecoder {
     const sequence = this.#sequences.get(handle);
     if (sequence === undefined) throw malformed(`no sequence ${handle}`, { sequence: handle });
     return sequence;
-  }
-
-  /** As the kernels compute it, but beyond 2^32 too: keys and values of int16, a scale for each. */
-  #layerBytes(room: number): number {
-    const { kvHeads, headSize } = this.shape;
-    return 2 * kvHeads * room * (2 * Math.ceil(headSize / 8) * 8 + 4);
   }
 
   /** Checks a batch whole, then writes its rows (W2). */

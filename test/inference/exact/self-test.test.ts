@@ -255,6 +255,7 @@ function wrap(decoder: ExactDecoder, change: Partial<ExactDecoder>): ExactDecode
     closeSequence: (sequence) => decoder.closeSequence(sequence),
     lengthOf: (sequence) => decoder.lengthOf(sequence),
     truncate: (sequence, length) => decoder.truncate(sequence, length),
+    copy: (from, to, length) => decoder.copy(from, to, length),
     forward: (...args) => decoder.forward(...args),
     readCache: (sequence, layer) => decoder.readCache(sequence, layer),
     close: () => decoder.close(),
