@@ -35,11 +35,15 @@ export type RowAccess = {
   feedRows(
     ids: readonly number[],
     wanted: number,
-    visit: (logits: Float32Array, index: number) => boolean | void,
+    visit: (logits: Float32Array, index: number) => boolean | undefined,
     signal?: AbortSignal,
   ): Promise<void>;
   /** Forgets positions from `length` on, `[0, length in use]`. */
   truncate(length: number): void;
+  /** Ids are `[0, vocabulary)`. */
+  readonly vocabulary: number;
+  /** Time of a batch of so many rows, as far as known, where that of one row is 1. It decides how many rows are worth computing, nothing else. */
+  costOf(rows: number): number;
 };
 
 /** A loaded model. */

@@ -1,41 +1,138 @@
 /**
  * An exact decoder as sequences for decoding: prompts go in as many rows at once as the engine takes, and between them the event loop
- * gets its turn.
+ * gets its turn. A beginning of a prompt that was computed before is not computed again.
  *
  * @module
  */
 
+import { BatchTimes } from '../batch-times.ts';
 import { throwIfCancelled } from '../decode.ts';
-import type { Sequence, Sequences } from '../sequences.ts';
+import type { RowAccess, Sequence, Sequences } from '../sequences.ts';
 import type { ExactDecoder } from './exact-decoder.ts';
+import { type HeldSequence, PrefixCache, type PrefixCacheLimits } from './prefix-cache.ts';
 
 /** Sequences over a decoder; owns it. */
-export function exactSequences(decoder: ExactDecoder): Sequences {
+export function exactSequences(decoder: ExactDecoder, options: exactSequences.Options = {}): Sequences {
+  const { prefixCache = true } = options;
+  const limits = typeof prefixCache === 'object' ? prefixCache : prefixCache ? {} : { sequences: 0 };
+  const cache = new PrefixCache(decoder, limits);
+  const times = new BatchTimes();
   return {
     contextLength: decoder.shape.context,
-    open: (capacity) => openSequence(decoder, capacity),
+    open: (capacity, prompt = []) => new ExactSequence(decoder, cache, times, cache.open(capacity, prompt)),
     close: () => decoder.close(),
   };
 }
 
-function openSequence(decoder: ExactDecoder, capacity: number): Sequence {
-  const sequence = decoder.openSequence(capacity);
-  return {
-    async feed(ids, signal) {
-      if (ids.length === 0) throw new TypeError('expected at least one id');
-      let logits = new Float32Array(0);
-      for (let at = 0; at < ids.length; at += decoder.maxRows) {
-        // The kernels block this thread: a cancellation that came meanwhile is waiting in the queue.
-        await turn();
-        throwIfCancelled(signal);
-        const rows = ids.slice(at, at + decoder.maxRows).map((token) => ({ sequence, token }));
-        const isLast = at + rows.length === ids.length;
-        logits = decoder.forward(rows, isLast ? [rows.length - 1] : []) as Float32Array<ArrayBuffer>;
-      }
-      return logits;
-    },
-    close: () => decoder.closeSequence(sequence),
+export declare namespace exactSequences {
+  type Options = {
+    /** Whether sequences are kept after they are closed, and how many; true by default. */
+    readonly prefixCache?: boolean | PrefixCacheLimits;
   };
+}
+
+/** A sequence in use; after `close` its handle is not its own any more. */
+class ExactSequence implements Sequence {
+  readonly rows: RowAccess;
+  readonly #decoder: ExactDecoder;
+  readonly #cache: PrefixCache;
+  readonly #times: BatchTimes;
+  readonly #held: HeldSequence;
+  #isIntact = true;
+  #isClosed = false;
+
+  constructor(decoder: ExactDecoder, cache: PrefixCache, times: BatchTimes, held: HeldSequence) {
+    this.#decoder = decoder;
+    this.#cache = cache;
+    this.#times = times;
+    this.#held = held;
+    this.rows = {
+      vocabulary: decoder.shape.vocabulary,
+      feedRows: (...args) => this.#feedRows(...args),
+      truncate: (length) => this.#truncate(length),
+      costOf: (rows) => times.costOf(rows),
+    };
+  }
+
+  get length(): number {
+    return this.#held.ids.length;
+  }
+
+  async feed(ids: readonly number[], signal?: AbortSignal): Promise<Float32Array> {
+    let last: Float32Array | undefined;
+    await this.#feedRows(
+      ids,
+      1,
+      (logits) => {
+        last = logits;
+        return true;
+      },
+      signal,
+    );
+    if (last === undefined) throw new TypeError('the decoder gave no logits');
+    return last;
+  }
+
+  close(): void {
+    this.#throwIfClosed();
+    this.#isClosed = true;
+    this.#cache.close(this.#held, this.#isIntact);
+  }
+
+  async #feedRows(
+    ids: readonly number[],
+    wanted: number,
+    visit: (logits: Float32Array, index: number) => boolean | undefined,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    if (ids.length === 0) throw new TypeError('expected at least one id');
+    if (!Number.isSafeInteger(wanted) || wanted < 0 || wanted > ids.length) {
+      throw new RangeError(`expected 0 to ${ids.length} rows with logits, got ${wanted}`);
+    }
+    const { maxRows } = this.#decoder;
+    const { vocabulary } = this.rows;
+    for (let at = 0; at < ids.length; at += maxRows) {
+      // The kernels block this thread: a cancellation that came meanwhile is waiting in the queue.
+      await turn();
+      throwIfCancelled(signal);
+      this.#throwIfClosed();
+      const part = ids.slice(at, at + maxRows);
+      const first = Math.min(part.length, Math.max(0, ids.length - wanted - at));
+      const logits = this.#forward(part, first);
+      for (let row = first; row < part.length; row++) {
+        const from = (row - first) * vocabulary;
+        if (visit(logits.subarray(from, from + vocabulary), at + row) === false) return;
+      }
+    }
+  }
+
+  /** Logits of the rows from `first` on. */
+  #forward(ids: readonly number[], first: number): Float32Array {
+    const { handle } = this.#held;
+    const rows = ids.map((token) => ({ sequence: handle, token }));
+    const wanted = Array.from({ length: ids.length - first }, (_, i) => first + i);
+    const startedAt = performance.now();
+    let logits: Float32Array;
+    try {
+      logits = this.#decoder.forward(rows, wanted);
+    } catch (error) {
+      this.#isIntact = false;
+      throw error;
+    }
+    this.#times.record(ids.length, wanted.length, performance.now() - startedAt);
+    this.#held.ids.push(...ids);
+    return logits;
+  }
+
+  #truncate(length: number): void {
+    this.#throwIfClosed();
+    this.#decoder.truncate(this.#held.handle, length);
+    this.#held.ids.length = length;
+  }
+
+  #throwIfClosed(): void {
+    if (this.#isClosed) throw new TypeError('the sequence is closed');
+  }
 }
 
 function turn(): Promise<void> {

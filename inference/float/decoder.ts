@@ -32,6 +32,9 @@ export function floatSequences(session: GraphSession, config: DecoderConfig): Se
 export function startSequence(session: GraphSession, config: DecoderConfig): Sequence {
   const cache = new KeyValueCache(config);
   return {
+    get length() {
+      return cache.length;
+    },
     async feed(ids, signal) {
       let logits = new Float32Array(0);
       for (let at = 0; at < ids.length; at += PREFILL_CHUNK) {
