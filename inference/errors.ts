@@ -43,6 +43,7 @@ export type ModelErrorCode =
   | 'CACHE_DAMAGED'
   | 'WEIGHT_NOT_FINITE'
   | 'RANGE_EXCEEDED'
+  | 'GRAPH_NOT_EXACT'
   | 'GRAPH_REFUSED'
   | 'SELF_TEST_FAILED';
 

@@ -6,8 +6,17 @@
  * @module
  */
 
-/** Appends fields to a growing buffer. Fields come out in the order of the calls, so equal calls give equal bytes. */
+/** Values from this size on are not copied before {@link ProtobufWriter.finish}. */
+const LARGE = 4096;
+
+/**
+ * Collects fields. They come out in the order of the calls, so equal calls give equal bytes. A value of 4 KiB or more is kept by
+ * reference until {@link ProtobufWriter.finish}, however deep its message lies: weights are copied once.
+ */
 export class ProtobufWriter {
+  /** Finished parts, before what is in the buffer. */
+  readonly #parts: Uint8Array[] = [];
+  #partBytes = 0;
   #bytes = new Uint8Array(256);
   #length = 0;
 
@@ -44,12 +53,23 @@ export class ProtobufWriter {
   message(field: number, body: (writer: ProtobufWriter) => void): this {
     const inner = new ProtobufWriter();
     body(inner);
-    return this.bytes(field, inner.finish());
+    this.#tag(field, 2);
+    this.#varint(BigInt(inner.#partBytes + inner.#length));
+    for (const part of inner.#parts) this.#append(part);
+    this.#append(inner.#bytes.subarray(0, inner.#length));
+    return this;
   }
 
   /** A copy of what was written. */
   finish(): Uint8Array {
-    return this.#bytes.slice(0, this.#length);
+    const bytes = new Uint8Array(this.#partBytes + this.#length);
+    let at = 0;
+    for (const part of this.#parts) {
+      bytes.set(part, at);
+      at += part.length;
+    }
+    bytes.set(this.#bytes.subarray(0, this.#length), at);
+    return bytes;
   }
 
   #tag(field: number, wire: number): void {
@@ -68,6 +88,11 @@ export class ProtobufWriter {
   }
 
   #append(bytes: Uint8Array): void {
+    if (bytes.length >= LARGE) {
+      this.#flush();
+      this.#keep(bytes);
+      return;
+    }
     const needed = this.#length + bytes.length;
     if (needed > this.#bytes.length) {
       const grown = new Uint8Array(Math.max(needed, 2 * this.#bytes.length));
@@ -76,5 +101,16 @@ export class ProtobufWriter {
     }
     this.#bytes.set(bytes, this.#length);
     this.#length = needed;
+  }
+
+  #flush(): void {
+    if (this.#length > 0) this.#keep(this.#bytes.subarray(0, this.#length));
+    this.#bytes = new Uint8Array(256);
+    this.#length = 0;
+  }
+
+  #keep(part: Uint8Array): void {
+    this.#parts.push(part);
+    this.#partBytes += part.length;
   }
 }

@@ -27,3 +27,25 @@ it('grows', () => {
   const long = new Uint8Array(5000).fill(7);
   expect(hex((w) => w.bytes(1, long).int(2, 1))).toBe(`0a8827${'07'.repeat(5000)}1001`);
 });
+
+it('long values inside messages come out where they belong, and are kept by reference until the end', () => {
+  const long = new Uint8Array(5000).fill(7);
+  const longHex = '07'.repeat(5000);
+  const writer = new ProtobufWriter()
+    .int(1, 1)
+    .message(3, (inner) =>
+      inner
+        .int(1, 2)
+        .message(4, (deep) => deep.bytes(1, long).int(2, 3))
+        .string(5, 'end'),
+    )
+    .bytes(1, long)
+    .int(6, 1);
+  const expected = (byte: string) => {
+    const value = longHex.replace(/07/, byte);
+    return `08011a9727080222${'8d27'}0a8827${value}10032a03656e640a8827${value}3001`;
+  };
+  expect(Buffer.from(writer.finish()).toString('hex')).toBe(expected('07'));
+  long[0] = 9;
+  expect(Buffer.from(writer.finish()).toString('hex')).toBe(expected('09'));
+});
