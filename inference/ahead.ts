@@ -31,6 +31,8 @@ export type AheadCounts = {
   readonly accepted: number;
   /** Batches. */
   readonly calls: number;
+  /** Positions of the prompt that the sequence held at the start. */
+  readonly reused: number;
 };
 
 /** A source that tells what it computed. */
@@ -61,7 +63,7 @@ export declare namespace aheadSource {
 }
 
 class Ahead implements AheadSource {
-  readonly counts = { rows: 0, proposed: 0, accepted: 0, calls: 0 };
+  readonly counts = { rows: 0, proposed: 0, accepted: 0, calls: 0, reused: 0 };
   readonly #sequence: Sequence;
   readonly #drafter: Drafter | undefined;
   readonly #capacity: number;
@@ -79,6 +81,7 @@ class Ahead implements AheadSource {
     this.#capacity = capacity;
     this.#most = most;
     this.#settled = sequence.length;
+    this.counts.reused = sequence.length;
   }
 
   async feed(ids: readonly number[], signal?: AbortSignal): Promise<Float32Array> {

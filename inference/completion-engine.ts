@@ -6,12 +6,14 @@
 
 import { fromHex } from '../attest/core/bytes.ts';
 import { encodePrompt } from './chat-template.ts';
+import type { LogitSource } from './decode.ts';
 import { argmax, decodeChoice, decodeFree, throwIfCancelled } from './decode.ts';
 import type { Completion, CompletionRequest, Engine, ModelIdentity } from './engine.ts';
 import { InferenceError } from './errors.ts';
 import { checkSampling, chooseToken } from './exact/sampler.ts';
 import { exponentialTable } from './exact/tables.ts';
-import type { Sequence, Sequences } from './sequences.ts';
+import { lookupSource } from './prompt-lookup.ts';
+import type { Sequences } from './sequences.ts';
 import type { TextTokenizer } from './tokenizer.ts';
 
 /** Most choices of one request. */
@@ -25,14 +27,21 @@ export class CompletionEngine implements Engine {
   readonly identity: ModelIdentity;
   readonly #tokenizer: TextTokenizer;
   readonly #sequences: Sequences;
+  readonly #speculate: boolean;
   /** Requests run one after the other, in the order in which they came. */
   #last: Promise<unknown> = Promise.resolve();
   #closed = false;
 
-  constructor(identity: ModelIdentity, tokenizer: TextTokenizer, sequences: Sequences) {
+  constructor(
+    identity: ModelIdentity,
+    tokenizer: TextTokenizer,
+    sequences: Sequences,
+    options: CompletionEngine.Options = {},
+  ) {
     this.identity = identity;
     this.#tokenizer = tokenizer;
     this.#sequences = sequences;
+    this.#speculate = options.speculate ?? true;
   }
 
   async complete(request: CompletionRequest, signal?: AbortSignal): Promise<Completion> {
@@ -139,22 +148,22 @@ export class CompletionEngine implements Engine {
   }
 
   async #answer(plan: Plan, signal: AbortSignal | undefined): Promise<Completion> {
-    const sequence = this.#sequences.open(plan.capacity);
+    const sequence = this.#sequences.open(plan.capacity, plan.promptIds);
     try {
-      return await this.#continue(sequence, plan, signal);
+      return await this.#continue(lookupSource(sequence, plan.capacity, this.#speculate), plan, signal);
     } finally {
       sequence.close();
     }
   }
 
   async #continue(
-    sequence: Sequence,
+    source: LogitSource,
     { promptIds, maxTokens, choiceIds, stop, sampling }: Plan,
     signal: AbortSignal | undefined,
   ): Promise<Completion> {
     const { endIds } = this.#tokenizer.description;
     if (choiceIds !== undefined) {
-      const { ids, finishReason } = await decodeChoice(sequence, promptIds, choiceIds, endIds, signal);
+      const { ids, finishReason } = await decodeChoice(source, promptIds, choiceIds, endIds, signal);
       return { promptIds, outputIds: ids, text: this.#tokenizer.decode(ids), finishReason };
     }
     const options = {
@@ -165,7 +174,7 @@ export class CompletionEngine implements Engine {
         ? { isStopped: (ids: readonly number[]) => stopAt(this.#tokenizer.decode(ids), stop) >= 0 }
         : {}),
     };
-    const { ids, finishReason } = await decodeFree(sequence, promptIds, options, signal);
+    const { ids, finishReason } = await decodeFree(source, promptIds, options, signal);
     const text = this.#tokenizer.decode(ids);
     const end = stopAt(text, stop);
     return { promptIds, outputIds: ids, text: end < 0 ? text : text.slice(0, end), finishReason };
@@ -179,6 +188,13 @@ export class CompletionEngine implements Engine {
     }
     return this.#longest;
   }
+}
+
+export declare namespace CompletionEngine {
+  type Options = {
+    /** Whether ids that are likely are computed ahead, where the model's profile allows it; the answers are the same. True by default. */
+    readonly speculate?: boolean;
+  };
 }
 
 /** Where the first of some texts begins, -1 where none of them occurs. */

@@ -5,16 +5,20 @@
  */
 
 import type { Hex } from '../attest/core/bytes.ts';
+import type { AheadCounts } from './ahead.ts';
 import { encodePrompt } from './chat-template.ts';
 import { type ContinueOptions, checkContinuation, continuePrompt } from './continuation.ts';
 import type { LogitSource } from './decode.ts';
 import type { OpenModel } from './model.ts';
+import { lookupSource } from './prompt-lookup.ts';
 
 /** What is asked. */
 export type GenerateOptions = ContinueOptions & {
   readonly prompt: string;
   /** Whether the prompt is a user's message in the model's template; else it is given to the model as it is. */
   readonly chat?: boolean;
+  /** Whether ids that are likely are computed ahead, where the model's profile allows it; the bits are the same. True by default. */
+  readonly speculate?: boolean;
 };
 
 /** What came out. */
@@ -30,6 +34,8 @@ export type Generated = {
   /** Milliseconds from the start of the prompt to the logits behind it, and of all that came after. */
   readonly prefillMs: number;
   readonly decodeMs: number;
+  /** What was computed for it. */
+  readonly counts: AheadCounts;
 };
 
 /**
@@ -44,10 +50,12 @@ export async function generate(model: OpenModel, options: GenerateOptions): Prom
   checkContinuation(promptTokens.length, options, sequences.contextLength);
   const startedAt = performance.now();
   let prefilledAt: number | undefined;
-  const sequence = sequences.open(promptTokens.length + options.maxTokens);
+  const capacity = promptTokens.length + options.maxTokens;
+  const sequence = sequences.open(capacity, promptTokens);
+  const ahead = lookupSource(sequence, capacity, options.speculate);
   const source: LogitSource = {
     async feed(ids, signal) {
-      const logits = await sequence.feed(ids, signal);
+      const logits = await ahead.feed(ids, signal);
       prefilledAt ??= performance.now();
       return logits;
     },
@@ -56,7 +64,9 @@ export async function generate(model: OpenModel, options: GenerateOptions): Prom
     const { ids, ...rest } = await continuePrompt(source, tokenizer, promptTokens, options);
     const endedAt = performance.now();
     prefilledAt ??= endedAt;
-    return { promptTokens, tokens: ids, ...rest, prefillMs: prefilledAt - startedAt, decodeMs: endedAt - prefilledAt };
+    const { counts } = ahead;
+    const [prefillMs, decodeMs] = [prefilledAt - startedAt, endedAt - prefilledAt];
+    return { promptTokens, tokens: ids, ...rest, prefillMs, decodeMs, counts };
   } finally {
     sequence.close();
   }

@@ -67,6 +67,8 @@ export declare namespace openModel {
     readonly threads?: number;
     /** Whether a model without a chat template is refused; false by default. */
     readonly chat?: boolean;
+    /** Whether the profile `exact` keeps sequences for prompts that begin alike, up to 64 MiB; true by default. */
+    readonly prefixCache?: boolean;
     readonly onProgress?: (message: string) => void;
   };
 }
@@ -76,9 +78,9 @@ export declare namespace openModel {
  *
  * @throws {@link ModelError} with the reason why it cannot be served, `MISSING_METADATA` if it has no chat template
  */
-export async function openEngine(options: openModel.Options): Promise<Engine> {
+export async function openEngine(options: openModel.Options & CompletionEngine.Options): Promise<Engine> {
   const { identity, tokenizer, sequences } = await openModel({ ...options, chat: true });
-  return new CompletionEngine(identity, tokenizer, sequences);
+  return new CompletionEngine(identity, tokenizer, sequences, options);
 }
 
 /**

@@ -66,7 +66,7 @@ export async function openExact(source: ModelSource, options: openExact.Options)
       engineName: engine,
       threads: engine === 'wasm' ? threads : 1,
       commitment: file.commitment,
-      sequences: exactSequences(decoder),
+      sequences: exactSequences(decoder, options),
     };
   } finally {
     file.close();
@@ -80,6 +80,8 @@ export declare namespace openExact {
     readonly cacheDir: string;
     readonly engine?: ExactEngineName;
     readonly threads?: number;
+    /** As in {@link exactSequences}. */
+    readonly prefixCache?: boolean;
     readonly onProgress?: (message: string) => void;
   };
 }
