@@ -7,16 +7,15 @@
 
 import { readFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
-import { type Hex, toHex } from '../../attest/core/bytes.ts';
+import type { Hex } from '../../attest/core/bytes.ts';
 import { RuntimeError } from '../../attest/core/error.ts';
-import { ZERO_DIGEST } from '../../attest/core/hash.ts';
-import { computeInferenceSeed } from '../../attest/trace/run-seed.ts';
 import type { ProfileName } from '../../inference/engine.ts';
 import { checkSampling } from '../../inference/exact/sampler.ts';
 import { generate } from '../../inference/generate.ts';
 import { openModel } from '../../inference/model.ts';
 import { resolveModelPath, SHIPPED_MODEL } from '../../inference/model-path.ts';
 import { type Environment, readEnvironment } from './environment.ts';
+import { samplingOf } from './generated.ts';
 
 export type GenerateUsageCode = 'BAD_OPTION' | 'PROMPT_MISSING' | 'PROMPT_UNREADABLE';
 
@@ -61,6 +60,10 @@ export type GenerateResult = {
   readonly temperature: number;
   readonly topP: number;
   readonly topK: number;
+  /** Most tokens of output. */
+  readonly maxTokens: number;
+  /** Texts before which the output ends. */
+  readonly stop: readonly string[];
   readonly timing: {
     readonly readyMs: number;
     readonly prefillMs: number;
@@ -113,12 +116,13 @@ export async function runGenerate(
   const { profile } = options;
   const engine = engineOf(options);
   const maxTokens = integer('--max-tokens', options.maxTokens, 1, 2 ** 31);
-  const threads = options.threads === undefined ? undefined : integer('--threads', options.threads, 1, 64);
+  const threads = threadsOf(options.threads);
   const seed = uint64('--seed', options.seed);
   const temperature = fraction('--temperature', options.temperature);
   const topP = fraction('--top-p', options.topP);
   const topK = integer('--top-k', options.topK, 0, 1_000_000);
   checkSampling({ temperature, topP, topK });
+  const stop = options.stop ?? [];
   const prompt = readPrompt(options);
   const { id, path } = resolveModelPath(options.model, environment.env, environment.home);
   const startedAt = performance.now();
@@ -138,8 +142,8 @@ export async function runGenerate(
       prompt,
       chat: options.chat === true,
       maxTokens,
-      stop: options.stop ?? [],
-      sampling: { temperature, topP, topK, seed: toHex(computeInferenceSeed(ZERO_DIGEST, 0n, seed)) },
+      stop,
+      sampling: samplingOf({ temperature, topP, topK }, seed),
     });
     const { text, finishReason, promptTokens, tokens, logitsDigest, prefillMs, decodeMs } = generated;
     return {
@@ -157,6 +161,8 @@ export async function runGenerate(
       temperature: temperature / 10_000,
       topP: topP / 10_000,
       topK,
+      maxTokens,
+      stop,
       timing: {
         readyMs: rounded(readyMs),
         prefillMs: rounded(prefillMs),
@@ -171,12 +177,25 @@ export async function runGenerate(
   }
 }
 
-/** The engine of the profile `exact` that was asked for; undefined leaves it to the profile. */
-function engineOf({ profile, engine }: Options): 'reference' | 'wasm' | undefined {
+/**
+ * The engine of the profile `exact` that was asked for; undefined leaves it to the profile.
+ *
+ * @throws {@link GenerateUsageError} `BAD_OPTION`
+ */
+export function engineOf({ profile, engine }: Pick<Options, 'profile' | 'engine'>): 'reference' | 'wasm' | undefined {
   if (engine === 'auto') return undefined;
   const fits = profile === 'exact' ? engine !== 'ort' : engine === 'ort';
   if (!fits) throw new GenerateUsageError('BAD_OPTION', `--engine ${engine} does not compute the profile ${profile}`);
   return engine === 'ort' ? undefined : engine;
+}
+
+/**
+ * Threads that were asked for; undefined leaves them to the engine.
+ *
+ * @throws {@link GenerateUsageError} `BAD_OPTION`
+ */
+export function threadsOf(text: string | undefined): number | undefined {
+  return text === undefined ? undefined : integer('--threads', text, 1, 64);
 }
 
 function readPrompt({ prompt, promptFile }: Options): string {

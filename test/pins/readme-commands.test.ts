@@ -17,6 +17,7 @@ const COMMANDS = [
   'demo',
   'verify',
   'generate',
+  'check',
   'serve inference',
   'conformance',
   'keys new',
