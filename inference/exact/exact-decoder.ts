@@ -70,6 +70,19 @@ export type ExactDecoder = {
     onLayer?: (layer: number, hidden: Float32Array) => void,
   ): Float32Array;
 
+  /**
+   * Appends rows as {@link forward} does and hands out the wanted logits one row at a time: nothing is kept of them.
+   *
+   * @param visit - gets `[vocabulary]`, valid during the call only, and the index in `logitsOf`, in that order; `false` ends it (the rows are appended all
+   *   the same)
+   * @throws as {@link forward}; what `visit` throws goes through, the rows being appended
+   */
+  forwardEach(
+    rows: readonly Row[],
+    logitsOf: readonly number[],
+    visit: (logits: Float32Array, index: number) => boolean | undefined,
+  ): void;
+
   /** Copies what the cache holds of a layer. @throws InferenceError REQUEST_MALFORMED for an unknown sequence or layer. */
   readCache(sequence: number, layer: number): CacheView;
 

@@ -157,6 +157,18 @@ class ReferenceDecoder implements ExactDecoder {
     return result;
   }
 
+  forwardEach(
+    rows: readonly Row[],
+    logitsOf: readonly number[],
+    visit: (logits: Float32Array, index: number) => boolean | undefined,
+  ): void {
+    const { vocabulary } = this.shape;
+    const logits = this.forward(rows, logitsOf);
+    for (let i = 0; i < logitsOf.length; i++) {
+      if (visit(logits.subarray(i * vocabulary, (i + 1) * vocabulary), i) === false) return;
+    }
+  }
+
   readCache(sequence: number, layer: number): CacheView {
     const { kept, length } = this.#find(sequence);
     if (!isIndex(layer, this.shape.layers)) throw new InferenceError('REQUEST_MALFORMED', `unknown layer ${layer}`);

@@ -6,6 +6,7 @@
  */
 
 import { type SharedWasmMemory, type WasmModule, wasm } from '../../../attest/core/webassembly.ts';
+import type { Product, ProductPlan } from '../ort/products.ts';
 
 /** What the module exports (`assembly/index.ts`); addresses and counts are 32-bit integers. */
 export type Kernels = {
@@ -43,17 +44,23 @@ export const COMMAND = { sequence: 0, count: 16, embed: 17, from: 18, to: 19, he
 /** Instead of a number of rows: the thread ends. */
 export const STOP = -1;
 
-/** Makes the instance of the first thread, which is the caller's. */
+/** Makes the instance of a thread. */
 export function instantiate(
   module: WasmModule,
   memory: SharedWasmMemory,
-  place: { readonly configuration: number; readonly threads: number },
+  place: { readonly configuration: number; readonly thread: number; readonly threads: number },
+  product: Product = noProduct,
 ): Kernels {
-  const { exports } = new wasm.Instance(module, { env: { memory } });
+  const { exports } = new wasm.Instance(module, { env: { memory, product } });
   const kernels = exports as unknown as Kernels;
-  kernels.configure(place.configuration, 0, place.threads);
+  kernels.configure(place.configuration, place.thread, place.threads);
   kernels.resetPhases();
   return kernels;
+}
+
+/** Where the host computes no products none is asked for. */
+function noProduct(): void {
+  throw new TypeError('the host computes no products');
 }
 
 /** What every other thread is started with. */
@@ -65,6 +72,8 @@ export type ThreadStart = {
   /** 1 and up; the caller is thread 0. */
   readonly thread: number;
   readonly threads: number;
+  /** Products of the host; undefined where it computes none. */
+  readonly products: ProductPlan | undefined;
 };
 
 /**
@@ -72,7 +81,7 @@ export type ThreadStart = {
  * text, because a thread must start without a compiler or loader, from source, from `dist` and in a browser alike.
  */
 export const THREAD_SOURCE = `({ module, memory, configuration, command, thread, threads }, ready) => {
-  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+  const { exports } = new WebAssembly.Instance(module, { env: { memory, product() { throw new TypeError('the host computes no products'); } } });
   exports.configure(configuration, thread, threads);
   exports.resetPhases();
   ready();

@@ -10,6 +10,8 @@
 import { type ExactShape, keyMax, VALUE_MAX } from '../exact-model.ts';
 import { type FileLayout, fileLayout } from '../file-layout.ts';
 import { operationList, scoreConstant } from '../operations.ts';
+import { type Group, type MatrixPlace, MOST_SUMS } from '../ort/parts.ts';
+import type { ProductPlan } from '../ort/products.ts';
 
 /** Static data of the module lies below; nothing of ours does. */
 const BASE = 65_536;
@@ -28,6 +30,9 @@ const LAYER_MATRICES = ['query', 'key', 'value', 'attentionOutput', 'gate', 'up'
 /** Gains of a layer in the order of its record. */
 const LAYER_GAINS = ['attentionNorm', 'feedForwardNorm', 'queryNorm', 'keyNorm'] as const;
 
+/** Matrices of a layer whose products have one input, in the order of `assembly/index.ts`. */
+const LAYER_GROUPS = [['query', 'key', 'value'], ['attentionOutput'], ['gate', 'up'], ['down']] as const;
+
 const BIASES: Readonly<Record<string, string>> = { query: 'queryBias', key: 'keyBias', value: 'valueBias' };
 
 /** What a plan is made for. */
@@ -38,6 +43,8 @@ export type PlanOptions = {
   readonly maxRows: number;
   /** Rows whose logits are computed at a time. */
   readonly logitRows: number;
+  /** Fewest rows whose products the host computes; 0 for none at all. */
+  readonly hostRows: number;
 };
 
 /** Addresses in bytes. */
@@ -53,6 +60,8 @@ export type MemoryPlan = {
   readonly rowCapacities: number;
   readonly residual: number;
   readonly logits: number;
+  /** Products of the host; undefined where it computes none. */
+  readonly products: ProductPlan | undefined;
   /** Four rows of the widest matrix. */
   readonly scratch: number;
   /** First byte of the caches. */
@@ -63,7 +72,7 @@ export type MemoryPlan = {
 
 /** Plans the memory of one engine. */
 export function planMemory(shape: ExactShape, options: PlanOptions): MemoryPlan {
-  const { threads, maxRows, logitRows } = options;
+  const { threads, maxRows, logitRows, hostRows } = options;
   const layout = fileLayout(shape);
   const { matrices, vectors } = operationList(shape);
   let end = BASE;
@@ -85,10 +94,23 @@ export function planMemory(shape: ExactShape, options: PlanOptions): MemoryPlan 
     const found = vectors.find((place) => place.tensor === tensor && place.layer === layer);
     return found === undefined ? 0 : file + (layout.vectors[found.id]?.offset ?? 0);
   };
-  const writeMatrix = (at: number, tensor: string, layer: number | undefined) => {
+  const partsAt = (tensor: string, layer: number | undefined) => {
     const place = matrices.find((one) => one.tensor === tensor && one.layer === layer);
     const parts = place === undefined ? undefined : layout.matrices[place.id];
     if (parts === undefined) throw new TypeError(`no matrix ${tensor} of layer ${layer}`);
+    return parts;
+  };
+  const placeOf = (tensor: string, layer: number | undefined): MatrixPlace => {
+    const { weights, groupScales, rows, stride } = partsAt(tensor, layer);
+    return {
+      weights: file + weights.offset,
+      groupScales: groupScales === null ? null : file + groupScales.offset,
+      rows,
+      columns: stride,
+    };
+  };
+  const writeMatrix = (at: number, tensor: string, layer: number | undefined) => {
+    const parts = partsAt(tensor, layer);
     const bias = BIASES[tensor];
     const values = [
       file + parts.weights.offset,
@@ -112,7 +134,8 @@ export function planMemory(shape: ExactShape, options: PlanOptions): MemoryPlan 
     });
   }
   writeMatrix(records, 'embedding', undefined);
-  writeMatrix(records + MATRIX_BYTES, shape.separateOutput ? 'output' : 'embedding', undefined);
+  const outputMatrix = shape.separateOutput ? 'output' : 'embedding';
+  writeMatrix(records + MATRIX_BYTES, outputMatrix, undefined);
 
   const up = (n: number, step: number) => Math.ceil(n / step) * step;
   const query = shape.heads * shape.headSize;
@@ -130,6 +153,8 @@ export function planMemory(shape: ExactShape, options: PlanOptions): MemoryPlan 
   const sharedRows = take(2 * pairedRows * mostColumns);
   const sharedScales = take(4 * pairedRows);
   const scratch = take(4 * mostColumns);
+  const mostRows = Math.max(maxRows, logitRows);
+  const limbRows = hostRows === 0 ? 0 : take(2 * mostRows * mostColumns);
 
   const { tables } = layout;
   const configurationWords = [
@@ -162,11 +187,23 @@ export function planMemory(shape: ExactShape, options: PlanOptions): MemoryPlan 
     logits,
     sharedRows,
     sharedScales,
+    limbRows,
+    hostRows,
   ];
   configurationWords.forEach((value, i) => {
     words.push([configuration + 4 * i, value]);
   });
   const positions = up(shape.context, 8);
+  const groups: Group[] =
+    hostRows === 0
+      ? []
+      : [
+          ...Array.from({ length: shape.layers }, (_, layer) =>
+            LAYER_GROUPS.map((tensors) => tensors.map((tensor) => placeOf(tensor, layer))),
+          ).flat(),
+          [placeOf(outputMatrix, undefined)],
+        ];
+  const sums: number[] = [];
   for (let thread = 0; thread < threads; thread++) {
     const own = [
       take(2 * mostColumns),
@@ -174,7 +211,10 @@ export function planMemory(shape: ExactShape, options: PlanOptions): MemoryPlan 
       take(4 * positions),
       take(2 * positions),
       take(Math.max(PANEL_BYTES, 8 * mostColumns)),
+      // The last four sums are read together.
+      hostRows === 0 ? 0 : take(4 * MOST_SUMS + 16),
     ];
+    sums.push(own.at(-1) as number);
     own.forEach((value, i) => {
       words.push([configuration + 256 + 32 * thread + 4 * i, value]);
     });
@@ -190,6 +230,7 @@ export function planMemory(shape: ExactShape, options: PlanOptions): MemoryPlan 
     rowCapacities: rows[3],
     residual,
     logits,
+    products: hostRows === 0 ? undefined : { groups, limbRows, mostRows, sums },
     scratch,
     end,
     words,

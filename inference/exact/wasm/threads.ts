@@ -28,15 +28,20 @@ export async function loadKernels(): Promise<WasmModule> {
 }
 
 /** Starts a worker thread of Node. It does not keep the process alive. */
-export const startNodeThread: StartThread = async (start) => {
-  const worker = new Worker(WORKER_SOURCE, {
-    eval: true,
-    workerData: start,
-    name: `kernels ${start.thread}`,
-    execArgv: [],
-    // The heap of a thread holds next to nothing.
-    resourceLimits: { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 16 },
-  });
+export const startNodeThread: StartThread = (start) =>
+  threadOf(
+    new Worker(WORKER_SOURCE, {
+      eval: true,
+      workerData: start,
+      name: `kernels ${start.thread}`,
+      execArgv: [],
+      // The heap of a thread holds next to nothing.
+      resourceLimits: { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 16 },
+    }),
+  );
+
+/** A worker as a thread of the kernels, once it has sent its first message: that it waits for commands. */
+export async function threadOf(worker: Worker): Promise<KernelThread> {
   await new Promise<void>((resolve, reject) => {
     worker.once('message', () => resolve());
     worker.once('error', reject);
@@ -51,4 +56,4 @@ export const startNodeThread: StartThread = async (start) => {
   });
   worker.unref();
   return { terminate: () => worker.terminate(), hasEnded: () => ended };
-};
+}

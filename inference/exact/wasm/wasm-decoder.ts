@@ -13,6 +13,7 @@ import { type SharedWasmMemory, type WasmModule, wasm } from '../../../attest/co
 import { InferenceError } from '../../errors.ts';
 import type { CacheView, ExactDecoder, Row } from '../exact-decoder.ts';
 import type { ExactShape } from '../exact-model.ts';
+import { type OpenProduct, openProducts } from '../ort/products.ts';
 import { checkCapacity, checkCopy, positionsOf } from '../rows.ts';
 import { cacheLayerBytes, copyCache } from './cache-copy.ts';
 import { CacheMemory } from './cache-memory.ts';
@@ -41,11 +42,11 @@ type Sequence = { readonly cache: number; readonly bytes: number; readonly capac
  * @throws {@link InferenceError} `OUT_OF_MEMORY` if model and buffers do not fit 4 GiB, or the host gives no such memory
  */
 export async function openWasmDecoder(model: LoadableModel, options: openWasmDecoder.Options): Promise<ExactDecoder> {
-  const { module, startThread, threads = 1, maxRows = 64, logitRows = 16 } = options;
+  const { module, startThread, threads = 1, maxRows = 64, logitRows = 16, products } = options;
   if (!Number.isSafeInteger(threads) || threads < 1 || threads > MOST_THREADS) {
     throw new RangeError(`expected 1 to ${MOST_THREADS} threads, got ${threads}`);
   }
-  const plan = planMemory(model.shape, { threads, maxRows, logitRows });
+  const plan = planMemory(model.shape, { threads, maxRows, logitRows, hostRows: products?.from ?? 0 });
   const pages = Math.ceil(plan.end / PAGE);
   if (pages > MOST_PAGES) {
     throw new InferenceError('OUT_OF_MEMORY', `the model takes ${plan.end} bytes, the engine has 4 GiB`, {
@@ -56,7 +57,9 @@ export async function openWasmDecoder(model: LoadableModel, options: openWasmDec
   model.load(new Uint8Array(memory.buffer), plan.file);
   const words = new Int32Array(memory.buffer);
   for (const [address, value] of plan.words) words[address / 4] = value;
-  const kernels = instantiate(module, memory, { configuration: plan.configuration, threads });
+  let own: ReturnType<typeof openProducts> | undefined;
+  const place = { configuration: plan.configuration, thread: 0, threads };
+  const kernels = instantiate(module, memory, place, (...call) => own?.product(...call));
   for (const { weights, groupScales, rows, stride } of plan.layout.matrices) {
     kernels.interleave(plan.file + weights.offset, rows, stride, plan.scratch);
     if (groupScales !== null) {
@@ -64,18 +67,28 @@ export async function openWasmDecoder(model: LoadableModel, options: openWasmDec
     }
   }
   const { configuration, command } = plan;
-  const started = await Promise.allSettled(
+  const starting = Promise.allSettled(
     Array.from({ length: threads - 1 }, (_, i) =>
-      startThread({ module, memory, configuration, command, thread: i + 1, threads }),
+      startThread({ module, memory, configuration, command, thread: i + 1, threads, products: plan.products }),
     ),
   );
-  const others = started.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
-  const failed = started.find((one) => one.status === 'rejected');
-  if (failed !== undefined) {
-    await Promise.all(others.map((thread) => thread.terminate()));
-    throw failed.reason;
+  let fault: unknown;
+  try {
+    if (products !== undefined && plan.products !== undefined) {
+      own = openProducts(memory, plan.products, place, products.open);
+    }
+  } catch (error) {
+    fault = error;
   }
-  return new WasmDecoder(model.shape, { maxRows, logitRows }, memory, plan, kernels, others);
+  const started = await starting;
+  const others = started.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+  fault ??= started.find((one) => one.status === 'rejected')?.reason;
+  if (fault !== undefined) {
+    own?.close();
+    await Promise.all(others.map((thread) => thread.terminate()));
+    throw fault;
+  }
+  return new WasmDecoder(model.shape, { maxRows, logitRows }, memory, plan, kernels, others, own);
 }
 
 function newMemory(pages: number): SharedWasmMemory {
@@ -100,11 +113,13 @@ export declare namespace openWasmDecoder {
     readonly maxRows?: number;
     /** Rows whose logits are computed at a time; 16 by default. */
     readonly logitRows?: number;
+    /** Products of `from` and more rows (at least 1) through the host; `startThread` must do the same. */
+    readonly products?: { readonly from: number; readonly open: OpenProduct };
   };
 }
 
 class WasmDecoder implements ExactDecoder {
-  readonly name = 'wasm';
+  readonly name: 'wasm' | 'ort';
   readonly shape: ExactShape;
   readonly maxRows: number;
   readonly #logitRows: number;
@@ -112,8 +127,11 @@ class WasmDecoder implements ExactDecoder {
   readonly #plan: MemoryPlan;
   readonly #kernels: Kernels;
   readonly #others: readonly KernelThread[];
+  readonly #products: { close(): void } | undefined;
   readonly #caches: CacheMemory;
   readonly #sequences = new Map<number, Sequence>();
+  /** Logits of one row, handed out and used again. */
+  #row: Float32Array | undefined;
   #words: Int32Array;
   #floats: Float32Array;
   #lastHandle = 0;
@@ -128,7 +146,9 @@ class WasmDecoder implements ExactDecoder {
     plan: MemoryPlan,
     kernels: Kernels,
     others: readonly KernelThread[],
+    products: { close(): void } | undefined,
   ) {
+    this.name = products === undefined ? 'wasm' : 'ort';
     this.shape = shape;
     this.maxRows = sizes.maxRows;
     this.#logitRows = sizes.logitRows;
@@ -136,6 +156,7 @@ class WasmDecoder implements ExactDecoder {
     this.#plan = plan;
     this.#kernels = kernels;
     this.#others = others;
+    this.#products = products;
     this.#caches = new CacheMemory(memory, plan.end);
     this.#words = new Int32Array(memory.buffer);
     this.#floats = new Float32Array(memory.buffer);
@@ -186,30 +207,28 @@ class WasmDecoder implements ExactDecoder {
     logitsOf: readonly number[],
     onLayer?: (layer: number, hidden: Float32Array) => void,
   ): Float32Array {
-    this.#placeRows(rows, logitsOf);
-    const count = rows.length;
-    const runs = this.#runsOf(logitsOf);
-    const { layers, vocabulary } = this.shape;
-    const [first] = runs;
-    // One command where one run of logits is wanted and nobody looks between the layers.
-    const whole = onLayer === undefined && first !== undefined && runs.length === 1;
-    const head = whole ? { headFirst: first.row, headCount: first.count } : NO_HEAD;
-    if (onLayer === undefined) this.#command({ count, embed: 1, from: 0, to: layers, ...head });
-    else {
-      this.#command({ count, embed: 1, from: 0, to: 0, ...NO_HEAD });
-      onLayer(-1, this.#hidden(count));
-      for (let layer = 0; layer < layers; layer++) {
-        this.#command({ count, embed: 0, from: layer, to: layer + 1, ...NO_HEAD });
-        onLayer(layer, this.#hidden(count));
-      }
-    }
-    const logits = new Float32Array(logitsOf.length * vocabulary);
-    for (const run of runs) {
-      if (!whole) this.#command({ count, embed: 0, from: 0, to: 0, headFirst: run.row, headCount: run.count });
-      this.#copyLogits(run, logits);
-    }
-    for (const { sequence } of rows) this.#sequence(sequence).length += 1;
-    return logits;
+    const { vocabulary } = this.shape;
+    let logits: Float32Array | undefined;
+    this.#compute(rows, logitsOf, onLayer, (from, index) => {
+      logits ??= new Float32Array(logitsOf.length * vocabulary);
+      logits.set(this.#floats.subarray(from, from + vocabulary), index * vocabulary);
+      return true;
+    });
+    return logits ?? new Float32Array(0);
+  }
+
+  forwardEach(
+    rows: readonly Row[],
+    logitsOf: readonly number[],
+    visit: (logits: Float32Array, index: number) => boolean | undefined,
+  ): void {
+    const { vocabulary } = this.shape;
+    this.#row ??= new Float32Array(vocabulary);
+    const row = this.#row;
+    this.#compute(rows, logitsOf, undefined, (from, index) => {
+      row.set(this.#floats.subarray(from, from + vocabulary));
+      return visit(row, index) !== false;
+    });
   }
 
   readCache(handle: number, layer: number): CacheView {
@@ -249,6 +268,39 @@ class WasmDecoder implements ExactDecoder {
     this.#closed = true;
     this.#send({ count: STOP, embed: 0, from: 0, to: 0, ...NO_HEAD });
     await Promise.all(this.#others.map((thread) => thread.terminate()));
+    this.#products?.close();
+  }
+
+  /** Appends rows; `take` gets where the logits of each wanted row begin, and may end it. */
+  #compute(
+    rows: readonly Row[],
+    logitsOf: readonly number[],
+    onLayer: ((layer: number, hidden: Float32Array) => void) | undefined,
+    take: (from: number, index: number) => boolean,
+  ): void {
+    this.#placeRows(rows, logitsOf);
+    const count = rows.length;
+    const runs = this.#runsOf(logitsOf);
+    const { layers, vocabulary } = this.shape;
+    const [first] = runs;
+    // One command where one run of logits is wanted and nobody looks between the layers.
+    const whole = onLayer === undefined && first !== undefined && runs.length === 1;
+    const head = whole ? { headFirst: first.row, headCount: first.count } : NO_HEAD;
+    if (onLayer === undefined) this.#command({ count, embed: 1, from: 0, to: layers, ...head });
+    else {
+      this.#command({ count, embed: 1, from: 0, to: 0, ...NO_HEAD });
+      onLayer(-1, this.#hidden(count));
+      for (let layer = 0; layer < layers; layer++) {
+        this.#command({ count, embed: 0, from: layer, to: layer + 1, ...NO_HEAD });
+        onLayer(layer, this.#hidden(count));
+      }
+    }
+    for (const { sequence } of rows) this.#sequence(sequence).length += 1;
+    const stride = Math.ceil(vocabulary / 8) * 8;
+    for (const run of runs) {
+      if (!whole) this.#command({ count, embed: 0, from: 0, to: 0, headFirst: run.row, headCount: run.count });
+      for (let i = 0; i < run.count; i++) if (!take(this.#plan.logits / 4 + i * stride, run.at + i)) return;
+    }
   }
 
   #throwIfClosed(): void {
@@ -294,15 +346,6 @@ class WasmDecoder implements ExactDecoder {
       else runs.push({ row, count: 1, at });
     });
     return runs;
-  }
-
-  #copyLogits(run: { readonly count: number; readonly at: number }, out: Float32Array): void {
-    const { vocabulary } = this.shape;
-    const stride = Math.ceil(vocabulary / 8) * 8;
-    for (let i = 0; i < run.count; i++) {
-      const from = this.#plan.logits / 4 + i * stride;
-      out.set(this.#floats.subarray(from, from + vocabulary), (run.at + i) * vocabulary);
-    }
   }
 
   #hidden(count: number): Float32Array {

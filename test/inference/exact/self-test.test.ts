@@ -257,6 +257,7 @@ function wrap(decoder: ExactDecoder, change: Partial<ExactDecoder>): ExactDecode
     truncate: (sequence, length) => decoder.truncate(sequence, length),
     copy: (from, to, length) => decoder.copy(from, to, length),
     forward: (...args) => decoder.forward(...args),
+    forwardEach: (...args) => decoder.forwardEach(...args),
     readCache: (sequence, layer) => decoder.readCache(sequence, layer),
     close: () => decoder.close(),
     ...change,

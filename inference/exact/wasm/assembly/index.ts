@@ -4,15 +4,16 @@
  */
 
 import { attend, keep, layerBytes } from './attention.ts';
+import { limbRow, multiplyLimbs, storeLimbs } from './limbs.ts';
 import {
-  attended, configure, embedding, embeddingColumns, embeddingMatrix, embeddingStride, feedForwardColumns, feedForwardStride, gates, heads, kvHeads,
-  layerTable, logits, mixed, mixedStride, outputMatrix, outputNorm, ownFloats, ownRow, queryColumns, queryStride, residual, rowCaches, rowCapacities,
+  attended, configure, embedding, embeddingColumns, embeddingMatrix, embeddingStride, feedForwardColumns, feedForwardStride, gates, heads, hostRows, kvHeads,
+  layers, layerTable, logits, mixed, mixedStride, outputMatrix, outputNorm, ownFloats, ownRow, queryColumns, queryStride, residual, rowCaches, rowCapacities,
   rowPositions, rowTokens, sharedScales, thread, threads, ups, vocabulary,
 } from './model.ts';
 import { multiplyRows, sharedRow } from './many-rows.ts';
-import { embed, interleave, interleaveGroups } from './matrix.ts';
+import { embed, interleave, interleaveGroups, rowsOf } from './matrix.ts';
 import { multiplyGated, multiplyRow } from './one-row.ts';
-import { ACTIVATION_MAX, gate, normalise, quantise, quantiseBy } from './rows.ts';
+import { ACTIVATION_MAX, gate, largest, normalise, quantise, quantiseBy, TINY } from './rows.ts';
 import { barrier, openPhase, resetPhases, take } from './threads.ts';
 
 export { configure, interleave, interleaveGroups, layerBytes, resetPhases };
@@ -39,17 +40,33 @@ function begin(count: i32): void {
   barrier();
 }
 
+/** Whether the host computes the products of a batch. */
+@inline function isHosted(count: i32): bool {
+  return hostRows != 0 && count >= hostRows;
+}
+
+/** Quantises `n` floats with the largest magnitude `m` as shared row `i`: in limbs for the host, else for the kernels. */
+function share(i: i32, from: usize, n: i32, columns: i32, m: f32, hosted: bool): void {
+  let s: f32;
+  if (hosted) {
+    m = max(m, TINY);
+    storeLimbs(from, limbRow(i, columns), n, columns, ACTIVATION_MAX / m);
+    s = m / ACTIVATION_MAX;
+  } else s = quantiseBy(from, sharedRow(i, columns), n, columns, ACTIVATION_MAX, m, 32);
+  store<f32>(sharedScales + (<usize>i << 2), s);
+}
+
 /** Norm of each row, quantised: one row into the thread's own (returns its scale), several into the shared ones. */
 function normRows(gain: usize, first: i32, count: i32): f32 {
-  if (count == 1) {
+  const hosted = isHosted(count);
+  if (count == 1 && !hosted) {
     const m = normalise(residual + (<usize>(first * embeddingStride) << 2), gain, ownFloats, embeddingStride, embedding);
     return quantiseBy(ownFloats, ownRow, embeddingStride, embeddingColumns, ACTIVATION_MAX, m, 16);
   }
   openPhase();
   for (let i = take(1); i < count; i = take(1)) {
     const m = normalise(residual + (<usize>((first + i) * embeddingStride) << 2), gain, ownFloats, embeddingStride, embedding);
-    const s = quantiseBy(ownFloats, sharedRow(i, embeddingColumns), embeddingStride, embeddingColumns, ACTIVATION_MAX, m, 32);
-    store<f32>(sharedScales + (<usize>i << 2), s);
+    share(i, ownFloats, embeddingStride, embeddingColumns, m, hosted);
   }
   barrier();
   return 0;
@@ -57,18 +74,23 @@ function normRows(gain: usize, first: i32, count: i32): f32 {
 
 /** Quantises each row of a buffer, as {@link normRows} does. */
 function quantiseRows(buffer: usize, stride: i32, columns: i32, count: i32): f32 {
-  if (count == 1) return quantise(buffer, ownRow, stride, columns, ACTIVATION_MAX, 16);
+  const hosted = isHosted(count);
+  if (count == 1 && !hosted) return quantise(buffer, ownRow, stride, columns, ACTIVATION_MAX, 16);
   openPhase();
   for (let i = take(1); i < count; i = take(1)) {
-    const s = quantise(buffer + (<usize>(i * stride) << 2), sharedRow(i, columns), stride, columns, ACTIVATION_MAX, 32);
-    store<f32>(sharedScales + (<usize>i << 2), s);
+    const from = buffer + (<usize>(i * stride) << 2);
+    share(i, from, stride, columns, largest(from, stride), hosted);
   }
   barrier();
   return 0;
 }
 
-function multiply(m0: usize, m1: usize, m2: usize, s: f32, count: i32, out: usize, stride: i32, adds: bool): void {
-  if (count == 1) multiplyRow(m0, m1, m2, ownRow, s, out, adds);
+function multiply(group: i32, m0: usize, m1: usize, m2: usize, s: f32, count: i32, out: usize, stride: i32, adds: bool): void {
+  if (isHosted(count)) {
+    const out1 = out + (<usize>rowsOf(m0) << 2);
+    const out2 = m1 == 0 ? out1 : out1 + (<usize>rowsOf(m1) << 2);
+    multiplyLimbs(group, m0, m1, m2, count, out, out1, out2, stride, adds, false);
+  } else if (count == 1) multiplyRow(m0, m1, m2, ownRow, s, out, adds);
   else {
     openPhase();
     multiplyRows(m0, m1, m2, count, out, stride, adds);
@@ -120,16 +142,17 @@ function gateRows(count: i32): void {
 function layer(index: i32, count: i32): void {
   const l = layerTable + <usize>index * LAYER;
   let s = normRows(gainOf(l, 0), 0, count);
-  multiply(matrixOf(l, 0), matrixOf(l, 1), matrixOf(l, 2), s, count, mixed, mixedStride, false);
+  multiply(4 * index, matrixOf(l, 0), matrixOf(l, 1), matrixOf(l, 2), s, count, mixed, mixedStride, false);
 
   if (count == 1) attendRow(l, index);
   else attendRows(l, index, count);
   barrier();
   s = quantiseRows(attended, queryStride, queryColumns, count);
-  multiply(matrixOf(l, 3), 0, 0, s, count, residual, embeddingStride, true);
+  multiply(4 * index + 1, matrixOf(l, 3), 0, 0, s, count, residual, embeddingStride, true);
 
   s = normRows(gainOf(l, 1), 0, count);
-  if (count == 1) multiplyGated(matrixOf(l, 4), matrixOf(l, 5), ownRow, s, gates, ups);
+  if (isHosted(count)) multiplyLimbs(4 * index + 2, matrixOf(l, 4), matrixOf(l, 5), 0, count, gates, ups, 0, feedForwardStride, false, true);
+  else if (count == 1) multiplyGated(matrixOf(l, 4), matrixOf(l, 5), ownRow, s, gates, ups);
   else {
     openPhase();
     multiplyRows(matrixOf(l, 4), 0, 0, count, gates, feedForwardStride, false);
@@ -140,13 +163,13 @@ function layer(index: i32, count: i32): void {
   }
   barrier();
   s = quantiseRows(ups, feedForwardStride, feedForwardColumns, count);
-  multiply(matrixOf(l, 6), 0, 0, s, count, residual, embeddingStride, true);
+  multiply(4 * index + 3, matrixOf(l, 6), 0, 0, s, count, residual, embeddingStride, true);
 }
 
 /** Logits of `count` rows of the batch, from row `first` on; `[count, vocabulary rounded up to 8]`. */
 function head(first: i32, count: i32): void {
   const s = normRows(outputNorm, first, count);
-  multiply(outputMatrix, 0, 0, s, count, logits, (vocabulary + 7) & ~7, false);
+  multiply(4 * layers, outputMatrix, 0, 0, s, count, logits, (vocabulary + 7) & ~7, false);
 }
 
 /** One command: embeds where asked, computes layers `from..to`, then the logits of `headCount` rows. */

@@ -62,13 +62,18 @@ export let logits: usize = 0;
 /** Quantised rows of the batch, in pairs, and their scales. */
 export let sharedRows: usize = 0;
 export let sharedScales: usize = 0;
+/** Quantised rows as limbs, two rows of bytes each; see `limbs.ts`. */
+export let limbRows: usize = 0;
+/** Fewest rows whose products the host computes; 0 for none at all. */
+export let hostRows: i32 = 0;
 
-/** This thread's own: one quantised row, a row of floats, scores, attention weights, widened weights. */
+/** This thread's own: one quantised row, a row of floats, scores, attention weights, widened weights, sums of the host. */
 export let ownRow: usize = 0;
 export let ownFloats: usize = 0;
 export let ownScores: usize = 0;
 export let ownWeights: usize = 0;
 export let ownPanel: usize = 0;
+export let ownSums: usize = 0;
 
 @inline function word(block: usize, index: i32): i32 {
   return load<i32>(block + (<usize>index << 2));
@@ -114,12 +119,15 @@ export function configure(b: usize, t: i32, n: i32): void {
   logits = word(b, 29);
   sharedRows = word(b, 30);
   sharedScales = word(b, 31);
+  limbRows = word(b, 32);
+  hostRows = word(b, 33);
   const own = b + 256 + (<usize>t << 5);
   ownRow = word(own, 0);
   ownFloats = word(own, 1);
   ownScores = word(own, 2);
   ownWeights = word(own, 3);
   ownPanel = word(own, 4);
+  ownSums = word(own, 5);
   queryLength = heads * headSize;
   keyValueLength = kvHeads * headSize;
   headStride = up(headSize, 8);

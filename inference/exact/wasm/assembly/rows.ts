@@ -8,7 +8,7 @@ import { cosTable, epsilon, headSize, sigmoidTable, sinTable } from './model.ts'
 
 export const ACTIVATION_MAX: f32 = 8127;
 /** 2^-40: the least largest magnitude. */
-const TINY: f32 = 9.094947017729282e-13;
+export const TINY: f32 = 9.094947017729282e-13;
 /** 1.5 * 2^23: adding it rounds |v| < 2^22 to the nearest integer, ties to even. */
 const MAGIC: f32 = 12582912.0;
 const MAGIC_BITS: i32 = 0x4b400000;

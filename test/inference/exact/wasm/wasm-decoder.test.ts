@@ -73,7 +73,7 @@ describe('wasm when a thread fails', () => {
       memory = into;
       loadableModel(model).load(into, offset);
     };
-    const options = { threads: 1, maxRows: 8, logitRows: 16 };
+    const options = { threads: 1, maxRows: 8, logitRows: 16, hostRows: 0 };
     const decoder = await openWasmDecoder(
       { shape: model.shape, load },
       { module, startThread: startNodeThread, ...options },
