@@ -108,3 +108,16 @@ export function looseFields(bytes: Uint8Array): Map<number, (bigint | Uint8Array
   }
   return fields;
 }
+
+/** Weights and extents, as a reader sees them that accepts everything. */
+export function looseProduct(graph: Uint8Array): { columns: number; outputs: number; weights: Int8Array } {
+  const inner = (bytes: Uint8Array, field: number, index = 0) => looseFields(bytes).get(field)?.[index] as Uint8Array;
+  const named = Buffer.from(inner(inner(inner(graph, 7), 1), 1, 1)).toString();
+  const tensors = looseFields(inner(graph, 7)).get(5) as Uint8Array[];
+  const fields = tensors
+    .map(looseFields)
+    .find((one) => Buffer.from(one.get(8)?.at(-1) as Uint8Array).toString() === named);
+  const [k, n] = (fields?.get(1) ?? []).map(Number);
+  const raw = fields?.get(9)?.at(-1) as Uint8Array;
+  return { columns: k ?? 0, outputs: n ?? 0, weights: new Int8Array(raw.slice().buffer) };
+}

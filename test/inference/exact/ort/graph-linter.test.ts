@@ -12,6 +12,7 @@ import {
   GOOD,
   type GraphParts,
   looseFields,
+  looseProduct,
   matrixInfo,
   node,
   tensor,
@@ -538,19 +539,6 @@ describe('mutations', () => {
 /** Activations for a graph whose number of columns another reader says. */
 function activationsOf(count: number): Uint8Array {
   return Uint8Array.from({ length: 5 * count }, (_, i) => (i * 29) % 128);
-}
-
-/** Weights and extents, as a reader sees them that accepts everything. */
-function looseProduct(graph: Uint8Array) {
-  const inner = (bytes: Uint8Array, field: number, index = 0) => looseFields(bytes).get(field)?.[index] as Uint8Array;
-  const named = Buffer.from(inner(inner(inner(graph, 7), 1), 1, 1)).toString();
-  const tensors = looseFields(inner(graph, 7)).get(5) as Uint8Array[];
-  const fields = tensors
-    .map(looseFields)
-    .find((one) => Buffer.from(one.get(8)?.at(-1) as Uint8Array).toString() === named);
-  const [k, n] = (fields?.get(1) ?? []).map(Number);
-  const raw = fields?.get(9)?.at(-1) as Uint8Array;
-  return { columns: k ?? 0, outputs: n ?? 0, weights: new Int8Array(raw.slice().buffer) };
 }
 
 function expectedOf(graph: Uint8Array): Int32Array {
