@@ -11,7 +11,7 @@
 
 import type { FromChild, ToChild } from './child-messages.ts';
 import { toWireError } from './child-messages.ts';
-import type { Engine } from './engine.ts';
+import type { CheckingEngine } from './engine.ts';
 import { InferenceError } from './errors.ts';
 import type { openModel } from './model.ts';
 
@@ -24,9 +24,9 @@ const CLOSE_MS = 3000;
  * @param open - makes the engine, as `openEngine` of `model.ts`
  * @throws TypeError if this process was not started with an IPC channel
  */
-export function answerParent(open: (options: openModel.Options) => Promise<Engine>): void {
+export function answerParent(open: (options: openModel.Options) => Promise<CheckingEngine>): void {
   if (process.send === undefined) throw new TypeError('expected to be started by the inference server');
-  let engine: Engine | undefined;
+  let engine: CheckingEngine | undefined;
   let leaving = false;
   const running = new Map<number, AbortController>();
 
@@ -62,14 +62,17 @@ export function answerParent(open: (options: openModel.Options) => Promise<Engin
           (error) => send({ type: 'failed', error: toWireError(error) }),
         );
         break;
-      case 'complete': {
+      case 'complete':
+      case 'check': {
         const { job, request } = message;
         const stop = new AbortController();
         running.set(job, stop);
         const answer =
           engine === undefined
             ? Promise.reject(new TypeError('no model is open'))
-            : engine.complete(request, stop.signal);
+            : message.type === 'check'
+              ? engine.check(request, message.claim, stop.signal)
+              : engine.complete(request, stop.signal);
         answer
           .then(
             (completion) => send({ type: 'done', job, completion }),

@@ -6,6 +6,7 @@
  */
 
 import { type ErrorPlace, RuntimeError } from '../attest/core/error.ts';
+import type { PartialAnswer } from '../attest/verify/executor.ts';
 import type { Completion, CompletionRequest, ModelIdentity, ProfileName } from './engine.ts';
 import { InferenceError, type InferenceErrorCode, ModelError, type ModelErrorCode } from './errors.ts';
 
@@ -27,15 +28,21 @@ export type ModelLocation = {
 export type ToChild =
   | { readonly type: 'open'; readonly model: ModelLocation }
   | { readonly type: 'complete'; readonly job: number; readonly request: CompletionRequest }
+  | {
+      readonly type: 'check';
+      readonly job: number;
+      readonly request: CompletionRequest;
+      readonly claim: readonly number[];
+    }
   | { readonly type: 'cancel'; readonly job: number }
   | { readonly type: 'close' };
 
-/** From the engine's process. `ready` or `failed` answers `open`; `done` or `refused` answers each `complete`. */
+/** From the engine's process. `ready` or `failed` answers `open`; `done` or `refused` answers each `complete` and `check`. */
 export type FromChild =
   | { readonly type: 'progress'; readonly message: string }
   | { readonly type: 'ready'; readonly identity: ModelIdentity }
   | { readonly type: 'failed'; readonly error: WireError }
-  | { readonly type: 'done'; readonly job: number; readonly completion: Completion }
+  | { readonly type: 'done'; readonly job: number; readonly completion: Completion | PartialAnswer }
   | { readonly type: 'refused'; readonly job: number; readonly error: WireError };
 
 /** An error as it crosses the channel; `code` is null for one that is nobody's expected fault. */

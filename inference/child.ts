@@ -11,8 +11,9 @@
  */
 
 import { type ChildEntry, childEntry } from '../attest/core/entry.ts';
+import type { PartialAnswer } from '../attest/verify/executor.ts';
 import type { ModelLocation } from './child-messages.ts';
-import type { Completion, CompletionRequest, Engine, ModelIdentity } from './engine.ts';
+import type { CheckingEngine, Completion, CompletionRequest, ModelIdentity } from './engine.ts';
 import { EngineProcess, type ProcessOptions } from './engine-process.ts';
 import { ServerError } from './server-errors.ts';
 
@@ -20,7 +21,7 @@ import { ServerError } from './server-errors.ts';
 export const MAX_DEATHS = 3;
 
 /** An engine in a child process. One request at a time is the caller's duty, see `queue.ts`. */
-export type ChildEngine = Engine & {
+export type ChildEngine = CheckingEngine & {
   /** Whether a process is up with its model open. */
   readonly isReady: boolean;
   /** Process id of that process. */
@@ -87,11 +88,23 @@ class RestartingEngine implements ChildEngine {
   }
 
   async complete(request: CompletionRequest, signal?: AbortSignal): Promise<Completion> {
+    return this.#ask((process) => process.complete(request, signal));
+  }
+
+  async check(
+    request: CompletionRequest,
+    claim: readonly number[],
+    signal?: AbortSignal,
+  ): Promise<Completion | PartialAnswer> {
+    return this.#ask((process) => process.check(request, claim, signal));
+  }
+
+  async #ask<T>(question: (process: EngineProcess) => Promise<T>): Promise<T> {
     if (this.#closing.signal.aborted) throw new ServerError('SERVER_CLOSED', 'server is closing');
     this.#next ??= this.#restart();
-    const completion = await (await this.#next).complete(request, signal);
+    const answer = await question(await this.#next);
     this.#deaths = 0;
-    return completion;
+    return answer;
   }
 
   async close(): Promise<void> {

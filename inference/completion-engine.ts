@@ -5,15 +5,17 @@
  */
 
 import { fromHex } from '../attest/core/bytes.ts';
+import type { PartialAnswer } from '../attest/verify/executor.ts';
 import { encodePrompt } from './chat-template.ts';
+import { ClaimBreak, followClaim } from './claim.ts';
 import type { LogitSource } from './decode.ts';
 import { argmax, decodeChoice, decodeFree, throwIfCancelled } from './decode.ts';
-import type { Completion, CompletionRequest, Engine, ModelIdentity } from './engine.ts';
+import type { CheckingEngine, Completion, CompletionRequest, ModelIdentity } from './engine.ts';
 import { InferenceError } from './errors.ts';
 import { checkSampling, chooseToken } from './exact/sampler.ts';
 import { exponentialTable } from './exact/tables.ts';
 import { lookupSource } from './prompt-lookup.ts';
-import type { Sequences } from './sequences.ts';
+import type { Sequence, Sequences } from './sequences.ts';
 import type { TextTokenizer } from './tokenizer.ts';
 
 /** Most choices of one request. */
@@ -22,8 +24,8 @@ const MAX_CHOICES = 1024;
 /** Most stop texts of one request. */
 const MAX_STOPS = 16;
 
-/** An {@link Engine} over a loaded model; owns it. */
-export class CompletionEngine implements Engine {
+/** A {@link CheckingEngine} over a loaded model; owns it. */
+export class CompletionEngine implements CheckingEngine {
   readonly identity: ModelIdentity;
   readonly #tokenizer: TextTokenizer;
   readonly #sequences: Sequences;
@@ -45,15 +47,25 @@ export class CompletionEngine implements Engine {
   }
 
   async complete(request: CompletionRequest, signal?: AbortSignal): Promise<Completion> {
-    this.#throwIfClosed();
-    throwIfCancelled(signal);
-    const plan = this.#plan(request);
-    const turn = this.#last.then(() => {
-      this.#throwIfClosed();
-      return this.#answer(plan, signal);
+    return this.#inTurn(request, signal, (sequence, plan) =>
+      this.#continue(lookupSource(sequence, plan.capacity, this.#speculate), plan, signal),
+    );
+  }
+
+  async check(
+    request: CompletionRequest,
+    claim: readonly number[],
+    signal?: AbortSignal,
+  ): Promise<Completion | PartialAnswer> {
+    return this.#inTurn(request, signal, async (sequence, plan) => {
+      const { promptIds, capacity } = plan;
+      const room = { promptLength: promptIds.length, maxTokens: capacity - promptIds.length };
+      const found = await followClaim(sequence, { ids: claim, ...room }, (source) =>
+        this.#continue(source, plan, signal),
+      );
+      if (!(found instanceof ClaimBreak)) return found;
+      return { promptIds, outputIds: found.ids, text: null, finishReason: null };
     });
-    this.#last = turn.catch(() => {});
-    return turn;
   }
 
   /** Waits for the request that runs, refuses those that wait, and frees the model. */
@@ -147,13 +159,26 @@ export class CompletionEngine implements Engine {
     });
   }
 
-  async #answer(plan: Plan, signal: AbortSignal | undefined): Promise<Completion> {
-    const sequence = this.#sequences.open(plan.capacity, plan.promptIds);
-    try {
-      return await this.#continue(lookupSource(sequence, plan.capacity, this.#speculate), plan, signal);
-    } finally {
-      sequence.close();
-    }
+  /** Answers with a sequence for the request, after all requests that came before. */
+  async #inTurn<T>(
+    request: CompletionRequest,
+    signal: AbortSignal | undefined,
+    answer: (sequence: Sequence, plan: Plan) => Promise<T>,
+  ): Promise<T> {
+    this.#throwIfClosed();
+    throwIfCancelled(signal);
+    const plan = this.#plan(request);
+    const turn = this.#last.then(async () => {
+      this.#throwIfClosed();
+      const sequence = this.#sequences.open(plan.capacity, plan.promptIds);
+      try {
+        return await answer(sequence, plan);
+      } finally {
+        sequence.close();
+      }
+    });
+    this.#last = turn.catch(() => {});
+    return turn;
   }
 
   async #continue(

@@ -10,6 +10,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { ChildEntry } from '../attest/core/entry.ts';
+import type { PartialAnswer } from '../attest/verify/executor.ts';
 import { type FromChild, fromWireError, type ModelLocation, type ToChild } from './child-messages.ts';
 import type { Completion, CompletionRequest, ModelIdentity } from './engine.ts';
 import { InferenceError } from './errors.ts';
@@ -34,7 +35,9 @@ export type ProcessOptions = {
   readonly closing: AbortSignal;
 };
 
-type Pending = { readonly resolve: (completion: Completion) => void; readonly reject: (error: Error) => void };
+type Answer = Completion | PartialAnswer;
+
+type Pending = { readonly resolve: (answer: Answer) => void; readonly reject: (error: Error) => void };
 
 /** A process whose model is open. */
 export class EngineProcess {
@@ -106,6 +109,19 @@ export class EngineProcess {
    * @throws {@link ServerError} `ENGINE_DIED` if the process ends first
    */
   async complete(request: CompletionRequest, signal?: AbortSignal): Promise<Completion> {
+    const answer = await this.#ask((job) => ({ type: 'complete', job, request }), signal);
+    if (answer.finishReason === null) throw new TypeError('expected a whole answer');
+    return answer;
+  }
+
+  /** Computes one completion along a claimed output; throws as {@link EngineProcess.complete}. */
+  async check(request: CompletionRequest, claim: readonly number[], signal?: AbortSignal): Promise<Answer> {
+    // What lies beyond the longest answer is found by whoever compares.
+    const part = claim.slice(0, request.maxTokens);
+    return this.#ask((job) => ({ type: 'check', job, request, claim: part }), signal);
+  }
+
+  async #ask(question: (job: number) => ToChild, signal: AbortSignal | undefined): Promise<Answer> {
     if (signal?.aborted) throw new InferenceError('CANCELLED', 'the request was cancelled');
     if (!this.isAlive) throw this.#died();
     const job = this.#jobs++;
@@ -116,9 +132,9 @@ export class EngineProcess {
     };
     signal?.addEventListener('abort', onAbort, { once: true });
     try {
-      return await new Promise<Completion>((resolve, reject) => {
+      return await new Promise<Answer>((resolve, reject) => {
         this.#pending.set(job, { resolve, reject });
-        this.#send({ type: 'complete', job, request });
+        this.#send(question(job));
       });
     } finally {
       this.#pending.delete(job);

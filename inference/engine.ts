@@ -8,6 +8,7 @@
  */
 
 import type { Hex } from '../attest/core/bytes.ts';
+import type { PartialAnswer } from '../attest/verify/executor.ts';
 import type { Sequences } from './sequences.ts';
 
 /** One message of a conversation, before the chat template. */
@@ -76,4 +77,19 @@ export type Engine = {
   /** Computes one completion; `signal` stops it with an error. */
   complete(request: CompletionRequest, signal?: AbortSignal): Promise<Completion>;
   close(): Promise<void>;
+};
+
+/** An engine that also computes along a claimed output. */
+export type CheckingEngine = Engine & {
+  /**
+   * The completion of a request, or its beginning up to the first id that differs from a claimed output. A true claim costs no more than
+   * a prompt of its length where the profile allows it, a false one no more than a true one.
+   *
+   * @param claim - untrusted; decides nothing but where the computation ends
+   */
+  check(
+    request: CompletionRequest,
+    claim: readonly number[],
+    signal?: AbortSignal,
+  ): Promise<Completion | PartialAnswer>;
 };

@@ -6,7 +6,7 @@
 
 import { statSync } from 'node:fs';
 import { CompletionEngine } from './completion-engine.ts';
-import type { Engine, LoadedModel, ProfileName } from './engine.ts';
+import type { CheckingEngine, LoadedModel, ProfileName } from './engine.ts';
 import { ModelError } from './errors.ts';
 import { type ExactEngineName, openExact } from './exact/open-exact.ts';
 import { openGgufSource } from './gguf/gguf-source.ts';
@@ -78,7 +78,7 @@ export declare namespace openModel {
  *
  * @throws {@link ModelError} with the reason why it cannot be served, `MISSING_METADATA` if it has no chat template
  */
-export async function openEngine(options: openModel.Options & CompletionEngine.Options): Promise<Engine> {
+export async function openEngine(options: openModel.Options & CompletionEngine.Options): Promise<CheckingEngine> {
   const { identity, tokenizer, sequences } = await openModel({ ...options, chat: true });
   return new CompletionEngine(identity, tokenizer, sequences, options);
 }

@@ -16,6 +16,7 @@ import { ZERO_DIGEST } from '../attest/core/hash.ts';
 import type { Json, LosslessJson } from '../attest/encoding/canonical-json.ts';
 import { type InferencePlace, NO_CONTRACT } from '../attest/sign/receipt.ts';
 import { GREEDY, type InferenceRequest, REQUEST_LIMITS } from '../attest/trace/inference-request.ts';
+import type { PartialAnswer } from '../attest/verify/executor.ts';
 import type { Completion, ModelIdentity } from './engine.ts';
 import { refuse, refuseValue } from './protocol-faults.ts';
 
@@ -287,6 +288,8 @@ export type Recomputer = {
   readonly identity: ModelIdentity;
   /** Computes the answer; refuses a request for other digests than its own. */
   complete(request: InferenceRequest, signal?: AbortSignal): Promise<Completion>;
+  /** Computes it along an output that somebody claims (untrusted), up to the first id that differs. */
+  check(request: InferenceRequest, claim: readonly number[], signal?: AbortSignal): Promise<Completion | PartialAnswer>;
 };
 
 /** The object without its undefined fields. */

@@ -7,7 +7,7 @@
 import { RuntimeError } from '../attest/core/error.ts';
 import type { InferenceRequest } from '../attest/trace/inference-request.ts';
 import { toCompletionRequest } from './completion-request.ts';
-import type { Engine } from './engine.ts';
+import type { CheckingEngine } from './engine.ts';
 import type { Recomputer } from './protocol.ts';
 
 export type RecomputeErrorCode = 'MODEL_MISMATCH' | 'PROFILE_MISMATCH' | 'ENGINE_MISMATCH';
@@ -22,22 +22,25 @@ const CODES = { model: 'MODEL_MISMATCH', profile: 'PROFILE_MISMATCH', engine: 'E
 /**
  * A recomputer over an engine, in this process or in a child; closing the engine stays with the caller.
  *
- * Its `complete` throws {@link RecomputeError} before any work if a digest of the request is not the engine's own, and
- * otherwise what the engine throws.
+ * Its methods throw {@link RecomputeError} before any work if a digest of the request is not the engine's own, and otherwise
+ * what the engine throws.
  */
-export function openRecomputer(engine: Pick<Engine, 'identity' | 'complete'>): Recomputer {
-  return {
-    identity: engine.identity,
-    async complete(request: InferenceRequest, signal?: AbortSignal) {
-      for (const field of ['model', 'profile', 'engine'] as const) {
-        const own = engine.identity[field];
-        if (request[field] !== own) {
-          throw new RecomputeError(CODES[field], `${field}: expected ${request[field]}, this engine has ${own}`, {
-            at: { field: `request.${field}` },
-          });
-        }
+export function openRecomputer(engine: Omit<CheckingEngine, 'close'>): Recomputer {
+  const { identity } = engine;
+  const askable = (request: InferenceRequest) => {
+    for (const field of ['model', 'profile', 'engine'] as const) {
+      const own = identity[field];
+      if (request[field] !== own) {
+        throw new RecomputeError(CODES[field], `${field}: expected ${request[field]}, this engine has ${own}`, {
+          at: { field: `request.${field}` },
+        });
       }
-      return engine.complete(toCompletionRequest(request), signal);
-    },
+    }
+    return toCompletionRequest(request);
+  };
+  return {
+    identity,
+    complete: async (request, signal) => engine.complete(askable(request), signal),
+    check: async (request, claim, signal) => engine.check(askable(request), claim, signal),
   };
 }

@@ -8,7 +8,13 @@ import { RuntimeError } from '../attest/core/error.ts';
 import type { AnsweredCompletion } from '../attest/sign/receipt.ts';
 import type { InferenceIdentity } from '../attest/trace/bodies.ts';
 import type { InferenceRequest } from '../attest/trace/inference-request.ts';
-import { type Executor, ExecutorFault, type GuestState, type InferenceObstacle } from '../attest/verify/executor.ts';
+import {
+  type Executor,
+  ExecutorFault,
+  type GuestState,
+  type InferenceObstacle,
+  type PartialAnswer,
+} from '../attest/verify/executor.ts';
 import { HostFault, type Vm, VmUsageError } from './sandbox/vm.ts';
 
 /** Codes with which a model refuses a request for what the request says, every time. */
@@ -30,7 +36,8 @@ const REFUSALS: ReadonlySet<string> = new Set([
 /** A model of the verifier's own, with the digests of all that decides its answers. */
 export type Recomputer = {
   readonly identity: Pick<InferenceIdentity, 'model' | 'tokenizer' | 'operations' | 'profile' | 'engine'>;
-  complete(request: InferenceRequest): Promise<AnsweredCompletion>;
+  /** The answer, or its beginning up to the first id that `claim` does not have. */
+  check(request: InferenceRequest, claim: readonly number[]): Promise<AnsweredCompletion | PartialAnswer>;
 };
 
 /**
@@ -50,10 +57,10 @@ export function createExecutor(vm: Vm, recomputer: Recomputer | undefined): Exec
       };
     },
     obstacle: (identity) => obstacleOf(identity, recomputer),
-    async infer(request: InferenceRequest): Promise<AnsweredCompletion | { readonly refused: string }> {
+    async infer(request, claim) {
       if (recomputer === undefined) throw new TypeError('no model at hand');
       try {
-        return await recomputer.complete(request);
+        return await recomputer.check(request, claim);
       } catch (error) {
         if (!RuntimeError.is(error)) throw error;
         if (REFUSALS.has(error.code)) return { refused: error.code };

@@ -43,6 +43,15 @@ export type GuestSession = {
 /** Why an inference cannot be computed here, or undefined when it can. */
 export type InferenceObstacle = 'MODEL_NOT_AT_HAND' | 'ENGINE_MISMATCH' | 'OTHER_NUMERICS';
 
+/**
+ * What is known of an answer whose claimed output is false: the right ids up to the first that the claim does not have, which is the
+ * last one here.
+ */
+export type PartialAnswer = Pick<AnsweredCompletion, 'promptIds' | 'outputIds'> & {
+  readonly text: null;
+  readonly finishReason: null;
+};
+
 /** Executes steps again. */
 export type Executor = {
   /** Identity of the sandbox engine; a run of another engine cannot be recomputed with this one. */
@@ -50,8 +59,16 @@ export type Executor = {
   openGuest(start: GuestStart): Promise<GuestSession>;
   /** Whether this executor has that model, engine and numerics. */
   obstacle(identity: InferenceIdentity): InferenceObstacle | undefined;
-  /** The answer, or the code with which this request is always refused. */
-  infer(request: InferenceRequest): Promise<AnsweredCompletion | { readonly refused: string }>;
+  /**
+   * The answer, or the code with which this request is always refused.
+   *
+   * @param claim - ids of the output that somebody claims, untrusted. Nothing of an answer depends on them, but that it may end early: with
+   *   the first id that differs
+   */
+  infer(
+    request: InferenceRequest,
+    claim: readonly number[],
+  ): Promise<AnsweredCompletion | PartialAnswer | { readonly refused: string }>;
 };
 
 /** The host could not execute a step, for a reason that is none of the trace's: the step is not checked. */

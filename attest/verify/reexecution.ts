@@ -331,16 +331,21 @@ export class Reexecution {
     const obstacle = this.#executor.obstacle(open.inference);
     if (obstacle !== undefined) return cannot(obstacle);
     const request = inferenceRequestOf(start.body as Parameters<typeof inferenceRequestOf>[0], texts, open);
-    const answer = await this.#executor.infer(request);
-    if ('refused' in answer) return diverged('body.output.ids', 'an output', answer.refused);
     const shown = (name: 'prompt' | 'output') => {
       const payload = payloads.get(`body.${name}.ids`);
       return payload === undefined ? [] : readIdsPayload(payload, `body.${name}.ids`);
     };
+    const outputIds = shown('output');
+    const answer = await this.#executor.infer(request, outputIds);
+    if ('refused' in answer) return diverged('body.output.ids', 'an output', answer.refused);
+    const differs =
+      compareIds('body.prompt.ids', shown('prompt'), answer.promptIds) ??
+      compareIds('body.output.ids', outputIds, answer.outputIds);
+    if (differs !== undefined) return differs;
+    // An answer that ended early and yet does not differ says nothing about what comes after it.
+    if (answer.finishReason === null) return cannot('HOST_FAULT');
     const text = payloads.get('body.text');
     return (
-      compareIds('body.prompt.ids', shown('prompt'), answer.promptIds) ??
-      compareIds('body.output.ids', shown('output'), answer.outputIds) ??
       compare('body.finish', body.finish, answer.finishReason) ??
       compare('body.masks', body.masks, null) ??
       compare('body.text', text === undefined ? '' : readTextPayload(text, 'body.text'), answer.text) ??

@@ -49,6 +49,23 @@ describe('child engine', () => {
     await engine.close();
   });
 
+  it('computes along a claimed output in the other process', async () => {
+    const engine = await open();
+    const whole = toyAnswer(ask('Grüße'));
+    const { promptIds, outputIds } = whole;
+    expect(await engine.check(ask('Grüße'), outputIds)).toEqual(whole);
+    const partial = { promptIds, outputIds: outputIds.slice(0, 4), text: null, finishReason: null };
+    expect(await engine.check(ask('Grüße'), [...outputIds.slice(0, 3), Number.NaN])).toEqual(partial);
+    expect(await engine.check(ask('Grüße'), outputIds.slice(0, 3))).toEqual(partial);
+    // Only what an answer may have crosses the channel.
+    expect(await engine.check(ask('Grüße'), [...outputIds, ...Array(1_000_000).fill(1)])).toEqual(whole);
+    await expect(engine.check(ask('fail PROMPT_EMPTY'), [])).rejects.toMatchObject({ code: 'PROMPT_EMPTY' });
+    const stop = new AbortController();
+    const waiting = engine.check(ask('wait'), [], stop.signal);
+    stop.abort();
+    await expect(waiting).rejects.toMatchObject({ code: 'CANCELLED' });
+  });
+
   it('hands on refusals as they are', async () => {
     const engine = await open();
     const refused = await engine.complete(ask('fail CHOICE_TOO_LONG')).catch((error) => error);

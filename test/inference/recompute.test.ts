@@ -30,6 +30,20 @@ it('asks the engine what the server asked', async () => {
   ]);
 });
 
+it('asks the engine along a claimed output', async () => {
+  const engine = openToyEngine();
+  const recomputer = openRecomputer(engine);
+  const whole = await recomputer.complete(toyRequest());
+  expect(await recomputer.check(toyRequest(), whole.outputIds)).toEqual(whole);
+  const { promptIds, outputIds } = whole;
+  expect(await recomputer.check(toyRequest(), outputIds.slice(0, 3))).toEqual({
+    promptIds,
+    outputIds: outputIds.slice(0, 4),
+    text: null,
+    finishReason: null,
+  });
+});
+
 it.each([
   ['model', 'MODEL_MISMATCH'],
   ['profile', 'PROFILE_MISMATCH'],
@@ -40,6 +54,7 @@ it.each([
   const fault = await openRecomputer(engine)
     .complete(other)
     .catch((error) => error);
+  await expect(openRecomputer(engine).check(other, [1])).rejects.toMatchObject({ code });
   expect(fault).toBeInstanceOf(RecomputeError);
   expect(fault).toMatchObject({ code, at: { field: `request.${field}` } });
   expect(fault.message).toContain(TOY_IDENTITY[field as 'model']);

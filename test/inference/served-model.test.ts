@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { NO_PLACE, verifyReceipt } from '../../attest/sign/receipt.ts';
 import { addressOf } from '../../attest/sign/secp256k1.ts';
 import { openInferenceClient } from '../../inference/client.ts';
-import type { Engine } from '../../inference/engine.ts';
+import type { CheckingEngine } from '../../inference/engine.ts';
 import { type InferenceServer, serveInference } from '../../inference/main.ts';
 import { openEngine } from '../../inference/model.ts';
 import { openRecomputer } from '../../inference/recompute.ts';
@@ -20,7 +20,7 @@ import { tinyModel } from '../support/tiny-model.ts';
 const folder = mkdtempSync(join(tmpdir(), 'tracebond-test-'));
 const path = join(folder, 'tiny.gguf');
 let server: InferenceServer;
-let verifier: Engine;
+let verifier: CheckingEngine;
 
 beforeAll(async () => {
   const { fields, tensors } = tinyModel();
@@ -54,6 +54,47 @@ describe('a served model', () => {
     expect({ ...answer, receipt: undefined }).toEqual({ ...again, receipt: undefined });
     expect(answer.outputIds.length).toBeGreaterThan(0);
     verifyReceipt(answer.receipt, { ...NO_PLACE, request, completion: again }, addressOf(TEST_KEY));
+  });
+
+  it.each([
+    ['text', { maxTokens: 12 }],
+    ['text before a stop', { maxTokens: 40, stop: ['e', 'a', 'Q'] }],
+    ['choice', { responseFormat: { type: 'choice', choices: ['travel', 'meals', 'tools', 'too'] } }],
+    ['one choice', { responseFormat: { type: 'choice', choices: ['travel'] } }],
+  ] as const)('is checked along its claimed output: %s', async (_, change) => {
+    const { model, profile, engine } = server.identity;
+    const request = toyRequest({ model, profile, engine, ...change });
+    const recomputer = openRecomputer(verifier);
+    const whole = await recomputer.complete(request);
+    const { promptIds, outputIds } = whole;
+    expect(await recomputer.check(request, outputIds)).toEqual(whole);
+    // Beyond the end of an answer only the comparison is left.
+    expect(await recomputer.check(request, [...outputIds, 1, 2 ** 32 - 1])).toEqual(whole);
+    for (let at = 0; at <= outputIds.length; at++) {
+      for (const id of [((outputIds[at] ?? 0) + 1) % 262, 2 ** 32 - 1, undefined]) {
+        const claim = [...outputIds.slice(0, at), ...(id === undefined ? [] : [id]), ...outputIds.slice(at + 1)];
+        const found = await recomputer.check(request, id === undefined ? outputIds.slice(0, at) : claim);
+        // The right ids up to the first wrong one, or all of them: nothing else.
+        if (found.finishReason !== null) expect(found).toEqual(whole);
+        else
+          expect(found).toEqual({ promptIds, outputIds: outputIds.slice(0, at + 1), text: null, finishReason: null });
+        if (at < outputIds.length) expect(found.outputIds.slice(0, at + 1)).toEqual(outputIds.slice(0, at + 1));
+      }
+    }
+  });
+
+  it('is checked in a batch with its prompt, and no longer than to the first wrong id', async () => {
+    const { model, profile, engine } = server.identity;
+    const request = toyRequest({ model, profile, engine, maxTokens: 60 });
+    const recomputer = openRecomputer(verifier);
+    const { outputIds } = await recomputer.complete(request);
+    expect(outputIds.length).toBe(60);
+    const found = await recomputer.check(request, [...outputIds.slice(0, 20), 5, 5, 5]);
+    expect(found.outputIds.length).toBeLessThan(24);
+    expect(found.finishReason).toBeNull();
+    const garbage = Array.from({ length: 1_000_000 }, (_, i) => i * 977);
+    expect((await recomputer.check(request, garbage)).outputIds).toEqual(outputIds.slice(0, 1));
+    expect((await recomputer.check(request, [])).outputIds).toEqual(outputIds.slice(0, 1));
   });
 
   it('refuses a prompt beyond the context of the model', async () => {

@@ -8,8 +8,9 @@
  */
 
 import { utf8 } from '../../attest/core/bytes.ts';
-import type { Completion, CompletionRequest, Engine, ModelIdentity } from '../../inference/engine.ts';
+import type { CheckingEngine, Completion, CompletionRequest, ModelIdentity } from '../../inference/engine.ts';
 import { InferenceError, type InferenceErrorCode } from '../../inference/errors.ts';
+import { alongClaim } from './along-claim.ts';
 
 const digest = (digit: string) => `0x${digit.repeat(64)}` as const;
 
@@ -47,7 +48,9 @@ export function toyAnswer(request: CompletionRequest): Completion {
 }
 
 /** Opens the toy. */
-export function openToyEngine(identity: ModelIdentity = TOY_IDENTITY): Engine & { readonly seen: CompletionRequest[] } {
+export function openToyEngine(
+  identity: ModelIdentity = TOY_IDENTITY,
+): CheckingEngine & { readonly seen: CompletionRequest[] } {
   const seen: CompletionRequest[] = [];
   return {
     identity,
@@ -68,6 +71,9 @@ export function openToyEngine(identity: ModelIdentity = TOY_IDENTITY): Engine & 
         });
       }
       return toyAnswer(request);
+    },
+    async check(request, claim, signal) {
+      return alongClaim(await this.complete(request, signal), claim);
     },
     async close() {},
   };

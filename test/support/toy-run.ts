@@ -15,6 +15,7 @@ import type { InferenceClient } from '../../inference/client.ts';
 import { createRequest, OFF_CHAIN, planRun } from '../../runtime/plan.ts';
 import { createExecutor, type Recomputer } from '../../runtime/replay.ts';
 import { type RunResult, runAgent } from '../../runtime/run.ts';
+import { alongClaim } from './along-claim.ts';
 import { type ToyGuest, toyVm } from './toy-vm.ts';
 
 export const OPERATOR_KEY = sha256(utf8('toy operator'));
@@ -52,7 +53,7 @@ export function toyAnswer(request: InferenceRequest) {
 
 export const toyRecomputer: Recomputer = {
   identity: TOY_IDENTITY,
-  complete: async (request) => toyAnswer(request),
+  check: async (request, claim) => alongClaim(toyAnswer(request), claim),
 };
 
 export const toyClient: Pick<InferenceClient, 'complete'> = {

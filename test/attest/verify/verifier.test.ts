@@ -6,6 +6,7 @@ import type { Json } from '../../../attest/encoding/canonical-json.ts';
 import { addressOf } from '../../../attest/sign/secp256k1.ts';
 import type { Kind } from '../../../attest/trace/kinds.ts';
 import { hashBody } from '../../../attest/trace/state.ts';
+import type { Executor, PartialAnswer } from '../../../attest/verify/executor.ts';
 import { noTrust, type Standing, type Trust, trustOperators, trustSigner } from '../../../attest/verify/trust.ts';
 import { verifyBundle } from '../../../attest/verify/verifier.ts';
 import { OFF_CHAIN } from '../../../runtime/plan.ts';
@@ -177,6 +178,44 @@ describe('a lie that is consistent everywhere', () => {
       claimed: '57',
       recomputed: '49',
     });
+  });
+
+  it('finds an output that ends too early, goes on too long, or holds what no model has', async () => {
+    const at = place('inference.end');
+    const ids = [...utf8('it has 17 letters')];
+    const cases: readonly [string, readonly number[], number, string, string][] = [
+      ['empty', [], 0, 'none', '105'],
+      ['too early', ids.slice(0, 5), 5, 'none', '115'],
+      ['too long', [...ids, 1, 2], ids.length, '1', 'none'],
+      ['no token', [...ids.slice(0, 3), 2 ** 32 - 1], 3, '4294967295', '104'],
+      ['its last', [...ids.slice(0, -1), 0], ids.length - 1, '0', '115'],
+    ];
+    for (const [name, claim, index, claimed, recomputed] of cases) {
+      const lie = edit(at, (entry) => replacePayload(entry, 'body.output.ids', claim));
+      const field = `body.output.ids.${index}`;
+      expect(await check(forge(lie)), name).toMatchObject({
+        verdict: 'DIVERGED',
+        step: at,
+        field,
+        claimed,
+        recomputed,
+      });
+    }
+  });
+
+  it('shows its claim to the executor, and never takes the beginning of an answer for all of it', async () => {
+    const claims: (readonly number[])[] = [];
+    const executor: Executor = {
+      ...honest.executor,
+      async infer(request, claim) {
+        claims.push(claim);
+        const { promptIds, outputIds } = (await honest.executor.infer(request, claim)) as PartialAnswer;
+        return { promptIds, outputIds, text: null, finishReason: null };
+      },
+    };
+    const report = await verifyBundle({ executor, trust: trustSigner(OPERATOR), now }, [honest.bytes]);
+    expect(claims[0]).toEqual([...utf8('it has 17 letters')]);
+    expect(report).toMatchObject({ verdict: 'CANNOT_RECOMPUTE', code: 'HOST_FAULT' });
   });
 
   it('finds a changed tool result', async () => {
