@@ -9,6 +9,7 @@ import { readFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import type { Hex } from '../../attest/core/bytes.ts';
 import { RuntimeError } from '../../attest/core/error.ts';
+import type { AheadCounts } from '../../inference/ahead.ts';
 import type { ProfileName } from '../../inference/engine.ts';
 import { checkSampling } from '../../inference/exact/sampler.ts';
 import { generate } from '../../inference/generate.ts';
@@ -38,6 +39,8 @@ type Options = {
   readonly temperature: string;
   readonly topP: string;
   readonly topK: string;
+  /** False: nothing is computed ahead. */
+  readonly speculation?: boolean;
   readonly json?: true;
 };
 
@@ -72,6 +75,8 @@ export type GenerateResult = {
     /** Of the tokens after the first, which falls out of the prefill; null if there is only one. */
     readonly decodeTokensPerSecond: number | null;
     readonly residentBytes: number;
+    /** Rows computed, ids among them that were computed before they came, and how many of those came. */
+    readonly counts: AheadCounts;
   };
 };
 
@@ -95,6 +100,7 @@ export function registerGenerate(program: Command): void {
     .option('--temperature <number>', 'in steps of 1/10,000; 0 is greedy', '0')
     .option('--top-p <number>', 'in steps of 1/10,000', '1')
     .option('--top-k <number>', '0 for none', '0')
+    .option('--no-speculation', 'compute no likely tokens ahead; the output is the same')
     .option('--json', 'print one JSON object')
     .action(async (options: Options) => {
       const result = await runGenerate(options, readEnvironment(), (line) => console.error(line));
@@ -144,8 +150,9 @@ export async function runGenerate(
       maxTokens,
       stop,
       sampling: samplingOf({ temperature, topP, topK }, seed),
+      speculate: options.speculation !== false,
     });
-    const { text, finishReason, promptTokens, tokens, logitsDigest, prefillMs, decodeMs } = generated;
+    const { text, finishReason, promptTokens, tokens, logitsDigest, prefillMs, decodeMs, counts } = generated;
     return {
       text,
       finishReason,
@@ -170,6 +177,7 @@ export async function runGenerate(
         prefillTokensPerSecond: rounded((1000 * promptTokens.length) / prefillMs),
         decodeTokensPerSecond: tokens.length < 2 ? null : rounded((1000 * (tokens.length - 1)) / decodeMs),
         residentBytes: process.memoryUsage.rss(),
+        counts,
       },
     };
   } finally {

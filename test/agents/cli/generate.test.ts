@@ -52,6 +52,15 @@ describe('tracebond generate', () => {
     expect(first).toMatchObject(bits);
   });
 
+  it('says what it computed, and computes nothing ahead when told so', async () => {
+    const { timing: on, ...bits } = await run({ maxTokens: '40' });
+    const { timing: off, ...others } = await run({ maxTokens: '40', speculation: false });
+    expect(others).toEqual(bits);
+    const rows = bits.promptTokens.length + bits.tokens.length - 1;
+    expect(off.counts).toEqual({ rows, calls: bits.tokens.length, proposed: 0, accepted: 0, reused: 0 });
+    expect(on.counts.rows).toBe(rows + on.counts.proposed - on.counts.accepted);
+  });
+
   it('reads its numbers to the last digit', async () => {
     const options = { seed: '18446744073709551615', temperature: '0.7501', topP: '0.95', topK: '40' };
     expect(await run(options)).toMatchObject({
