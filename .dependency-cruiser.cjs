@@ -40,7 +40,7 @@ module.exports = {
       from: { path: '^runtime/' },
       to: { path: '^inference/', pathNot: '^inference/(protocol|client)\\.ts$' },
     },
-    onlyIn('onnxruntime-outside-session', 'onnxruntime-(node|common|web)', '^inference/session\\.ts$', 'one adapter to ONNX Runtime'),
+    onlyIn('onnxruntime-outside-session', 'onnxruntime-(node|common|web)', '^inference/(session|exact/ort/node-products)\\.ts$', 'one adapter to ONNX Runtime for each profile'),
     onlyIn(
       'transformers-outside-its-adapter',
       '@(xenova|huggingface)/transformers',

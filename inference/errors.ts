@@ -45,7 +45,9 @@ export type ModelErrorCode =
   | 'RANGE_EXCEEDED'
   | 'GRAPH_NOT_EXACT'
   | 'GRAPH_REFUSED'
-  | 'SELF_TEST_FAILED';
+  | 'SELF_TEST_FAILED'
+  // An engine that was asked for by name cannot be loaded on this computer.
+  | 'ENGINE_ABSENT';
 
 /** A model that cannot be served: broken file, missing metadata, unsupported architecture or tokenizer. */
 export class ModelError extends RuntimeError<ModelErrorCode> {

@@ -8,7 +8,8 @@ import { statSync } from 'node:fs';
 import { CompletionEngine } from './completion-engine.ts';
 import type { CheckingEngine, LoadedModel, ProfileName } from './engine.ts';
 import { ModelError } from './errors.ts';
-import { type ExactEngineName, openExact } from './exact/open-exact.ts';
+import type { ExactEngineName } from './exact/engines.ts';
+import { openExact } from './exact/open-exact.ts';
 import { openGgufSource } from './gguf/gguf-source.ts';
 import { openHuggingFaceLibrary } from './huggingface-library.ts';
 import type { ModelSource } from './model-source.ts';
@@ -61,9 +62,9 @@ export declare namespace openModel {
     readonly cacheDir: string;
     /** `exact` by default. */
     readonly profile?: ProfileName;
-    /** Engine of the profile `exact`; `wasm` by default. */
+    /** Engine of the profile `exact`; by default the fastest that computes right here. */
     readonly engine?: ExactEngineName;
-    /** Threads of the engine `wasm`; as many as the computer has by default, at most 8. */
+    /** Threads of the kernels; as many as the computer has by default, at most 8. */
     readonly threads?: number;
     /** Whether a model without a chat template is refused; false by default. */
     readonly chat?: boolean;

@@ -11,6 +11,7 @@ import type { Hex } from '../../attest/core/bytes.ts';
 import { RuntimeError } from '../../attest/core/error.ts';
 import type { AheadCounts } from '../../inference/ahead.ts';
 import type { ProfileName } from '../../inference/engine.ts';
+import type { ExactEngineName } from '../../inference/exact/engines.ts';
 import { checkSampling } from '../../inference/exact/sampler.ts';
 import { generate } from '../../inference/generate.ts';
 import { openModel } from '../../inference/model.ts';
@@ -190,11 +191,11 @@ export async function runGenerate(
  *
  * @throws {@link GenerateUsageError} `BAD_OPTION`
  */
-export function engineOf({ profile, engine }: Pick<Options, 'profile' | 'engine'>): 'reference' | 'wasm' | undefined {
+export function engineOf({ profile, engine }: Pick<Options, 'profile' | 'engine'>): ExactEngineName | undefined {
   if (engine === 'auto') return undefined;
-  const fits = profile === 'exact' ? engine !== 'ort' : engine === 'ort';
-  if (!fits) throw new GenerateUsageError('BAD_OPTION', `--engine ${engine} does not compute the profile ${profile}`);
-  return engine === 'ort' ? undefined : engine;
+  if (profile === 'exact') return engine;
+  if (engine === 'ort') return undefined;
+  throw new GenerateUsageError('BAD_OPTION', `--engine ${engine} does not compute the profile ${profile}`);
 }
 
 /**

@@ -11,24 +11,14 @@ import type { LoadedModel } from '../engine.ts';
 import { installedVersion } from '../installed-version.ts';
 import { jsonDigest } from '../json-digest.ts';
 import type { ModelSource } from '../model-source.ts';
-import type { ExactDecoder } from './exact-decoder.ts';
-import { type ExactFile, ensureExactFile, readExactModel } from './exact-file.ts';
+import { type ExactEngineName, proveEngine } from './engines.ts';
+import { ensureExactFile } from './exact-file.ts';
 import { EXACT_VERSION } from './exact-model.ts';
 import { exactSequences } from './exact-sequences.ts';
 import { operationList } from './operations.ts';
-import { openReference } from './reference/reference-decoder.ts';
-import { type OpenForSelfTest, selfTest } from './self-test.ts';
-import { loadKernels, startNodeThread } from './wasm/threads.ts';
-import { openWasmDecoder } from './wasm/wasm-decoder.ts';
-
-/** Engines of the profile; they give the same bits. */
-export type ExactEngineName = ExactDecoder['name'];
 
 /** More threads than this wait for each other more than they compute. */
 const MOST_DEFAULT_THREADS = 8;
-
-/** Rows of one batch: enough that weights are widened once for many rows. */
-const BATCH_ROWS = 64;
 
 /**
  * Opens a model.
@@ -38,14 +28,16 @@ const BATCH_ROWS = 64;
  * @throws {@link InferenceError} `OUT_OF_MEMORY`
  */
 export async function openExact(source: ModelSource, options: openExact.Options): Promise<LoadedModel> {
-  const { id, cacheDir, engine = 'wasm', onProgress = () => {} } = options;
+  const { id, cacheDir, onProgress = () => {} } = options;
   const file = await ensureExactFile(source, cacheDir, onProgress);
   try {
     const threads = options.threads ?? Math.min(availableParallelism(), MOST_DEFAULT_THREADS);
-    const open = await openerOf(engine, threads);
-    await selfTest(open.test);
+    const engine = await proveEngine(options.engine, {
+      threads,
+      onWarning: (message) => onProgress(`warning: ${message}`),
+    });
     onProgress('loading the exact form');
-    const decoder = await open.file(file);
+    const decoder = await engine.open(file);
     return {
       identity: {
         id,
@@ -63,8 +55,8 @@ export async function openExact(source: ModelSource, options: openExact.Options)
         contextLength: file.shape.context,
         vocabularySize: file.shape.vocabulary,
       },
-      engineName: engine,
-      threads: engine === 'wasm' ? threads : 1,
+      engineName: engine.name,
+      threads: engine.threads,
       commitment: file.commitment,
       sequences: exactSequences(decoder, options),
     };
@@ -78,6 +70,7 @@ export declare namespace openExact {
     readonly id: string;
     /** Folder for the exact form. */
     readonly cacheDir: string;
+    /** By default the fastest that computes right here. */
     readonly engine?: ExactEngineName;
     readonly threads?: number;
     /** As in {@link exactSequences}. */
@@ -99,20 +92,4 @@ export function exactProfile(): JsonObject {
       jinja: installedVersion(['@huggingface/jinja']),
     },
   };
-}
-
-/** How the engine opens a model: the one to serve, and before it those of the self-test. */
-async function openerOf(
-  engine: ExactEngineName,
-  threads: number,
-): Promise<{ test: OpenForSelfTest; file: (file: ExactFile) => Promise<ExactDecoder> }> {
-  if (engine === 'reference') {
-    const options = { maxRows: BATCH_ROWS };
-    return {
-      test: async (model) => openReference(model, options),
-      file: async (file) => openReference(readExactModel(file), options),
-    };
-  }
-  const options = { module: await loadKernels(), startThread: startNodeThread, threads, maxRows: BATCH_ROWS };
-  return { test: (model) => openWasmDecoder(model, options), file: (file) => openWasmDecoder(file, options) };
 }
