@@ -1,5 +1,5 @@
 /**
- * Products by ONNX Runtime's synchronous binding for Node, which its public interface does not have.
+ * Graphs in ONNX Runtime whose values may have any name, loaded without a look at what they hold.
  *
  * @module
  */
@@ -7,7 +7,7 @@
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { Tensor } from 'onnxruntime-node';
-import type { ProductSession } from '../../inference/exact/ort/product-session.ts';
+import type { ProductSession } from '../../inference/exact/ort/products.ts';
 
 type Binding = {
   readonly InferenceSession: new () => {

@@ -7,7 +7,7 @@
 import { ModelError } from '../../errors.ts';
 import { type ProductCase, productCases } from './product-cases.ts';
 import { productGraph } from './product-graph.ts';
-import type { OpenProducts, ProductSession } from './product-session.ts';
+import type { OpenProduct, ProductSession } from './products.ts';
 
 /** In the sums before a call: no answer is this by chance. */
 const UNWRITTEN = 0x55555555;
@@ -22,14 +22,14 @@ const GUARD = 64;
  * @throws {@link ModelError} `SELF_TEST_FAILED` with the first wrong sum (`rows`, `columns`, `outputs`, `row`, `output`,
  *   `expected`, `got`), or if a session cannot be opened or fails
  */
-export function testProducts(open: OpenProducts): void {
+export function testProducts(open: OpenProduct): void {
   const cases = productCases();
   const sums = new Int32Array(Math.max(...cases.map(({ expected }) => expected.length)) + GUARD);
   const sessions = new Map<Int8Array, { readonly session: ProductSession; readonly last: ProductCase }>();
   let first: unknown;
   try {
     for (const one of cases) {
-      const session = sessions.get(one.weights)?.session ?? attempt(one, () => open(graphOf(one)));
+      const session = sessions.get(one.weights)?.session ?? attempt(one, () => open(graphOf(one), one));
       sessions.set(one.weights, { session, last: one });
       testCase(session, one, sums);
     }

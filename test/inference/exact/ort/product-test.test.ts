@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { ModelError } from '../../../../inference/errors.ts';
 import { lintExactGraph } from '../../../../inference/exact/ort/graph-linter.ts';
-import type { OpenProducts, ProductSession } from '../../../../inference/exact/ort/product-session.ts';
+import { loadNodeProducts } from '../../../../inference/exact/ort/node-products.ts';
 import { testProducts } from '../../../../inference/exact/ort/product-test.ts';
-import { openOrtProducts } from '../../../support/ort-products.ts';
+import type { OpenProduct, ProductSession } from '../../../../inference/exact/ort/products.ts';
 import { looseProduct } from '../../../support/product-graphs.ts';
+
+const openReal = loadNodeProducts();
 
 /** What a fake sees of a sum: `a(k)` 0..127, `w(k)` int8, and where in the call it is. */
 type Term = {
@@ -18,7 +20,7 @@ type Term = {
 };
 
 /** Products by a function for each sum; undefined leaves the place as it is. */
-function fake(sumOf: (term: Term) => number | undefined): OpenProducts {
+function fake(sumOf: (term: Term) => number | undefined): OpenProduct {
   return (graph) => {
     const { columns, outputs, weights } = looseProduct(graph);
     return {
@@ -63,7 +65,7 @@ const saturating = (columns: number, width: number, by: (k: number) => number): 
   return sum;
 };
 
-function faultOf(open: OpenProducts): ModelError {
+function faultOf(open: OpenProduct): ModelError {
   try {
     testProducts(open);
   } catch (error) {
@@ -74,18 +76,18 @@ function faultOf(open: OpenProducts): ModelError {
 }
 
 /** The real sessions, changed by `wrap`. */
-function wrapped(wrap: (session: ProductSession, outputs: number) => Partial<ProductSession>): OpenProducts {
-  return (graph) => {
-    const session = openOrtProducts(graph);
+function wrapped(wrap: (session: ProductSession, outputs: number) => Partial<ProductSession>): OpenProduct {
+  return (graph, size) => {
+    const session = openReal(graph, size);
     return { ...session, ...wrap(session, looseProduct(graph).outputs) };
   };
 }
 
 describe('passes', () => {
   it('ONNX Runtime, over graphs that the linter accepts', () => {
-    testProducts((graph) => {
+    testProducts((graph, size) => {
       lintExactGraph(graph);
-      return openOrtProducts(graph);
+      return openReal(graph, size);
     });
   });
 
@@ -103,9 +105,9 @@ describe('passes', () => {
 
   it('and closes every session', () => {
     let open = 0;
-    testProducts((graph) => {
+    testProducts((graph, size) => {
       open += 1;
-      const session = openOrtProducts(graph);
+      const session = openReal(graph, size);
       return {
         ...session,
         close() {
@@ -206,7 +208,7 @@ describe('finds', () => {
     expect(fault.at['got']).not.toBe(fault.at['expected']);
   });
 
-  it.each<[string, OpenProducts]>([
+  it.each<[string, OpenProduct]>([
     [
       'rows and outputs exchanged',
       wrapped((session, outputs) => ({
@@ -263,9 +265,9 @@ describe('finds', () => {
       'only the 32 matrices opened last',
       (() => {
         let opened = 0;
-        return (graph: Uint8Array) => {
+        return (...call: Parameters<OpenProduct>) => {
           const own = ++opened;
-          const session = openOrtProducts(graph);
+          const session = openReal(...call);
           return {
             ...session,
             run(activations: Uint8Array, rows: number, sums: Int32Array) {
@@ -300,9 +302,9 @@ describe('finds', () => {
 
   it('and closes what was opened', () => {
     let open = 0;
-    faultOf((graph) => {
+    faultOf((graph, size) => {
       open += 1;
-      const session = fake((t) => (t.columns === 96 ? 0 : right(t)))(graph);
+      const session = fake((t) => (t.columns === 96 ? 0 : right(t)))(graph, size);
       return {
         ...session,
         close() {
