@@ -2,7 +2,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { toHex } from '../../attest/core/bytes.ts';
 import { type CheckingModel, type CompletionClaim, checkCompletion } from '../../inference/check.ts';
 import { openReference } from '../../inference/exact/reference/reference-decoder.ts';
-import { checkModelOver, openCheckModel, plainAnswer } from '../support/check-model.ts';
+import { checkModelOver, openCheckModel, plainAnswer, plainSequences } from '../support/check-model.ts';
 import { seededRandom } from '../support/random.ts';
 import { randomExactModel, randomTokens } from '../support/random-exact-model.ts';
 
@@ -14,8 +14,9 @@ const SEED = toHex(new Uint8Array(32).fill(7));
 const HOT = { temperature: 15_000, topP: 10_000, topK: 0, seed: SEED };
 const LENGTH = 40;
 
-const honest = plainAnswer(exact, prompt, { maxTokens: LENGTH, sampling: HOT });
-const greedy = plainAnswer(exact, prompt, { maxTokens: LENGTH });
+const slow = plainSequences(exact);
+const honest = await plainAnswer(slow, prompt, { maxTokens: LENGTH, sampling: HOT });
+const greedy = await plainAnswer(slow, prompt, { maxTokens: LENGTH });
 const models: CheckingModel[] = [];
 async function open(endIds: readonly number[] = []): Promise<CheckingModel> {
   const model = await openCheckModel(exact, endIds);
@@ -109,7 +110,7 @@ describe('a true output', () => {
 
   it('fills the context to its last position', async () => {
     const maxTokens = CONTEXT - prompt.length;
-    const { ids, digest } = plainAnswer(exact, prompt, { maxTokens, sampling: HOT });
+    const { ids, digest } = await plainAnswer(slow, prompt, { maxTokens, sampling: HOT });
     expect(await check({ outputIds: ids, maxTokens })).toMatchObject({ firstWrong: null, logitsDigest: digest });
   });
 });
@@ -152,7 +153,7 @@ describe('a false output', () => {
   });
 
   it('is found where it goes on after its greatest length, an end token or a stop text', async () => {
-    const longer = plainAnswer(exact, prompt, { maxTokens: LENGTH + 3, sampling: HOT }).ids;
+    const longer = (await plainAnswer(slow, prompt, { maxTokens: LENGTH + 3, sampling: HOT })).ids;
     const more = longer[LENGTH] as number;
     expect(await check({ outputIds: longer })).toEqual({ positions: LENGTH, ...wrong(LENGTH, more, null) });
     const end = honest.ids[20] as number;
@@ -201,7 +202,7 @@ describe('a false output', () => {
     ['a top-k', { topK: 3 }],
   ])('is found at the first token that %s changes', async (_, change) => {
     const sampling = { ...HOT, ...change };
-    const expected = plainAnswer(exact, prompt, { maxTokens: LENGTH, sampling }).ids;
+    const expected = (await plainAnswer(slow, prompt, { maxTokens: LENGTH, sampling })).ids;
     const at = expected.findIndex((id, i) => id !== honest.ids[i]);
     expect(at).toBeGreaterThanOrEqual(0);
     expect(await check({ sampling })).toMatchObject(wrong(at, honest.ids[at] as number, expected[at] as number));
@@ -210,7 +211,7 @@ describe('a false output', () => {
   it('is found at the first token that the prompt changes', async () => {
     for (let place = 0; place < prompt.length; place++) {
       const promptIds = prompt.map((id, i) => (i === place ? other(id) : id));
-      const expected = plainAnswer(exact, promptIds, { maxTokens: LENGTH, sampling: HOT }).ids;
+      const expected = (await plainAnswer(slow, promptIds, { maxTokens: LENGTH, sampling: HOT })).ids;
       const at = expected.findIndex((id, i) => id !== honest.ids[i]);
       const found = await check({ promptIds });
       if (at < 0) expect(found.firstWrong).toBeNull();

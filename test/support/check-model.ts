@@ -1,6 +1,6 @@
 /**
- * A random exact model as whoever checks claims holds it, with a tokenizer of letters; and its answers by the reference engine, one
- * row at a time: what a check in one pass is compared with.
+ * A random exact model as whoever checks claims holds it, with a tokenizer of letters; and answers one row at a time: what a check in one
+ * pass is compared with.
  *
  * @module
  */
@@ -17,6 +17,7 @@ import { loadableModel } from '../../inference/exact/model-bytes.ts';
 import { openReference } from '../../inference/exact/reference/reference-decoder.ts';
 import { loadKernels, startNodeThread } from '../../inference/exact/wasm/threads.ts';
 import { openWasmDecoder } from '../../inference/exact/wasm/wasm-decoder.ts';
+import type { Sequences } from '../../inference/sequences.ts';
 
 /** A letter for each id, from `a` on; no merges, no control tokens, and the given ids end a text. */
 export function letters(endIds: readonly number[]): ContinuationText {
@@ -45,26 +46,22 @@ export function checkModelOver(decoder: ExactDecoder, endIds: readonly number[] 
 export type PlainAnswer = { readonly ids: readonly number[]; readonly finish: 'stop' | 'length'; readonly digest: Hex };
 
 /**
- * Decodes one row after the other on an engine, by nothing but its port and the rule that chooses.
+ * Decodes one row after the other, by nothing but the port and the rule that chooses: nothing is known before, nothing runs ahead.
  *
- * @param decoder - the reference by default; stays open
+ * @param sequences - `plainSequences` for independence of the engine that checks
  */
-export function plainAnswer(
-  model: ExactModel,
+export async function plainAnswer(
+  sequences: Sequences,
   prompt: readonly number[],
   { maxTokens, sampling }: Pick<ContinueOptions, 'maxTokens' | 'sampling'>,
   endIds: readonly number[] = [],
-  decoder: ExactDecoder = openReference(model),
-): PlainAnswer {
+): Promise<PlainAnswer> {
   const choose = chooserOf(sampling);
   const hash = createHash('sha256');
-  const sequence = decoder.openSequence(prompt.length + maxTokens);
+  const sequence = sequences.open(prompt.length + maxTokens);
   const ids: number[] = [];
   let logits = new Float32Array(0);
-  const feed = (token: number) => {
-    logits = decoder.forward([{ sequence, token }], [0]) as Float32Array<ArrayBuffer>;
-  };
-  prompt.forEach(feed);
+  for (const id of prompt) logits = (await sequence.feed([id])) as Float32Array<ArrayBuffer>;
   let finish: PlainAnswer['finish'] = 'length';
   for (;;) {
     hash.update(Buffer.from(logits.buffer, logits.byteOffset, logits.byteLength));
@@ -72,8 +69,13 @@ export function plainAnswer(
     ids.push(id);
     if (endIds.includes(id)) finish = 'stop';
     if (finish === 'stop' || ids.length === maxTokens) break;
-    feed(id);
+    logits = (await sequence.feed([id])) as Float32Array<ArrayBuffer>;
   }
-  decoder.closeSequence(sequence);
+  sequence.close();
   return { ids, finish, digest: toHex(hash.digest()) };
+}
+
+/** The model over the reference engine. */
+export function plainSequences(model: ExactModel): Sequences {
+  return exactSequences(openReference(model), { prefixCache: false });
 }
