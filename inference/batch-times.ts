@@ -15,10 +15,13 @@ const ROW_MORE = 0.7;
 const START = 2;
 
 /** Rows of a prompt have no logits; those computed ahead do. */
-const LOGITS = 1.25;
+const LOGITS = 1.5;
 
 /** Share of a new measurement in the running one. */
 const NEW = 0.3;
+
+/** Clocks may stand still for so long, in milliseconds. */
+const SHORTEST = 0.001;
 
 /** A measurement counts at most so many times the running one: something else took the computer's time. */
 const OUTLIER = 3;
@@ -32,8 +35,9 @@ export class BatchTimes {
 
   /** @param wanted - rows whose logits were computed */
   record(rows: number, wanted: number, ms: number): void {
-    if (wanted === rows) this.#times.set(rows, mixed(this.#times.get(rows), ms));
-    if (rows >= MANY_ROWS) this.#rowOfMany = mixed(this.#rowOfMany, (ms / rows) * (wanted === rows ? 1 : LOGITS));
+    const time = Math.max(SHORTEST, ms);
+    if (wanted === rows) this.#times.set(rows, mixed(this.#times.get(rows), time));
+    if (rows >= MANY_ROWS) this.#rowOfMany = mixed(this.#rowOfMany, (time / rows) * (wanted === rows ? 1 : LOGITS));
   }
 
   /** Time of a batch whose rows all have logits, where that of one row is 1; an estimate for sizes that never came. */

@@ -38,6 +38,8 @@ class ExactSequence implements Sequence {
   readonly #cache: PrefixCache;
   readonly #times: BatchTimes;
   readonly #held: HeldSequence;
+  /** What `feed` hands out, used again. */
+  #last: Float32Array | undefined;
   #isIntact = true;
   #isClosed = false;
 
@@ -59,17 +61,13 @@ class ExactSequence implements Sequence {
   }
 
   async feed(ids: readonly number[], signal?: AbortSignal): Promise<Float32Array> {
-    let last: Float32Array | undefined;
-    await this.#feedRows(
-      ids,
-      1,
-      (logits) => {
-        last = logits;
-        return true;
-      },
-      signal,
-    );
-    if (last === undefined) throw new TypeError('the decoder gave no logits');
+    this.#last ??= new Float32Array(this.rows.vocabulary);
+    const last = this.#last;
+    const keep = (logits: Float32Array) => {
+      last.set(logits);
+      return true;
+    };
+    await this.#feedRows(ids, 1, keep, signal);
     return last;
   }
 
@@ -90,7 +88,6 @@ class ExactSequence implements Sequence {
       throw new RangeError(`expected 0 to ${ids.length} rows with logits, got ${wanted}`);
     }
     const { maxRows } = this.#decoder;
-    const { vocabulary } = this.rows;
     for (let at = 0; at < ids.length; at += maxRows) {
       // The kernels block this thread: a cancellation that came meanwhile is waiting in the queue.
       await turn();
@@ -98,30 +95,47 @@ class ExactSequence implements Sequence {
       this.#throwIfClosed();
       const part = ids.slice(at, at + maxRows);
       const first = Math.min(part.length, Math.max(0, ids.length - wanted - at));
-      const logits = this.#forward(part, first);
-      for (let row = first; row < part.length; row++) {
-        const from = (row - first) * vocabulary;
-        if (visit(logits.subarray(from, from + vocabulary), at + row) === false) return;
-      }
+      if (!this.#forward(part, first, (logits, row) => visit(logits, at + row))) return;
     }
   }
 
-  /** Logits of the rows from `first` on. */
-  #forward(ids: readonly number[], first: number): Float32Array {
+  /** Shows the logits of the rows from `first` on; returns whether all were seen. */
+  #forward(
+    ids: readonly number[],
+    first: number,
+    visit: (logits: Float32Array, row: number) => boolean | undefined,
+  ): boolean {
     const { handle } = this.#held;
     const rows = ids.map((token) => ({ sequence: handle, token }));
     const wanted = Array.from({ length: ids.length - first }, (_, i) => first + i);
+    let seen = 0;
+    let visiting = 0;
+    // What a visitor throws comes after the rows are in.
+    let fault: { readonly error: unknown } | undefined;
+    const show = (logits: Float32Array, index: number) => {
+      const startedAt = performance.now();
+      try {
+        if (visit(logits, first + index) === false) return false;
+      } catch (error) {
+        fault = { error };
+        return false;
+      }
+      seen += 1;
+      visiting += performance.now() - startedAt;
+      return true;
+    };
     const startedAt = performance.now();
-    let logits: Float32Array;
     try {
-      logits = this.#decoder.forward(rows, wanted);
+      this.#decoder.forwardEach(rows, wanted, show);
     } catch (error) {
       this.#isIntact = false;
       throw error;
     }
-    this.#times.record(ids.length, wanted.length, performance.now() - startedAt);
     this.#held.ids.push(...ids);
-    return logits;
+    if (fault !== undefined) throw fault.error;
+    const isWhole = seen === wanted.length;
+    if (isWhole) this.#times.record(ids.length, seen, performance.now() - startedAt - visiting);
+    return isWhole;
   }
 
   #truncate(length: number): void {
