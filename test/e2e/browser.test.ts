@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
+import { createRequire } from 'node:module';
 import type { AddressInfo } from 'node:net';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { type Browser, chromium, type Page } from 'playwright-core';
@@ -39,11 +41,17 @@ const cases = EXACT_FAMILIES.map(({ name, options }) => {
   return { name, model, tokens: randomTokens(seededRandom(7), model.shape.vocabulary, count) };
 });
 
-/** The worker with all that it imports. */
-async function bundleChild() {
+/** Where the files of ONNX Runtime for the web are: a dependency of the library that the float profile tokenises with. */
+const RUNTIME = (() => {
+  const library = createRequire(import.meta.url).resolve('@xenova/transformers');
+  return dirname(createRequire(library).resolve('onnxruntime-web/ort-wasm-simd-threaded.wasm'));
+})();
+
+/** A worker with all that it imports. */
+async function bundleChild(name: 'exact-browser-child' | 'browser-thread-child' | 'browser-partner-child') {
   const result = await build({
     absWorkingDir: ROOT,
-    entryPoints: ['test/support/exact-browser-child.ts'],
+    entryPoints: [`test/support/${name}.ts`],
     bundle: true,
     platform: 'browser',
     format: 'iife',
@@ -63,7 +71,7 @@ function fileOf(model: ExactModel): Uint8Array {
 
 it('the engine needs nothing of Node: it bundles for a browser, with the hash as its one package', async () => {
   // the bundler refuses an import that a browser cannot resolve
-  const { inputs } = await bundleChild();
+  const { inputs } = await bundleChild('exact-browser-child');
   expect(inputs).toContain('inference/exact/wasm/wasm-decoder.ts');
   expect(
     inputs.filter((path) => !/^(attest|inference|test\/support)\/|(^|\/)node_modules\/@noble\/hashes\//.test(path)),
@@ -82,7 +90,17 @@ describe.skipIf(executablePath === undefined)('in Chromium', () => {
   beforeAll(async () => {
     const files = new Map<string, readonly [type: string, body: string | Uint8Array]>([
       ['/', ['text/html', PAGE]],
-      ['/child.js', ['text/javascript', (await bundleChild()).text]],
+      ['/child.js', ['text/javascript', (await bundleChild('exact-browser-child')).text]],
+      ['/thread.js', ['text/javascript', (await bundleChild('browser-thread-child')).text]],
+      ['/partner.js', ['text/javascript', (await bundleChild('browser-partner-child')).text]],
+      ...['ort.wasm.min.mjs', 'ort-wasm-simd-threaded.mjs'].map((name): [string, [string, Uint8Array]] => [
+        `/ort/${name}`,
+        ['text/javascript', readFileSync(join(RUNTIME, name))],
+      ]),
+      [
+        '/ort/ort-wasm-simd-threaded.wasm',
+        ['application/wasm', readFileSync(join(RUNTIME, 'ort-wasm-simd-threaded.wasm'))],
+      ],
       ['/kernels.wasm', ['application/wasm', KERNELS]],
       ...cases.map(({ model }, i) => [`/model/${i}`, ['application/octet-stream', fileOf(model)]] as const),
     ]);
@@ -107,30 +125,41 @@ describe.skipIf(executablePath === undefined)('in Chromium', () => {
     expect(await page.evaluate('crossOriginIsolated')).toBe(true);
   });
 
-  it.each(cases.map((one, i) => ({ ...one, i })))(
-    '$name: the same bits as in Node, on 1 and 2 threads',
-    async (one) => {
-      const { model, tokens, i } = one;
-      const expected: DecoderDigests[] = [];
+  const partners = () => ({
+    thread: `${origin}/thread.js`,
+    partner: `${origin}/partner.js`,
+    runtime: `${origin}/ort/`,
+  });
+
+  describe.each(cases.map((one, i) => ({ ...one, i })))('$name', ({ model, tokens, i }) => {
+    const expected: DecoderDigests[] = [];
+    const job = (): BrowserJob => ({
+      kernels: `${origin}/kernels.wasm`,
+      file: `${origin}/model/${i}`,
+      shape: model.shape,
+      tokens,
+      chunk: CHUNK,
+      threads: THREADS,
+    });
+    const run = (one: BrowserJob) => page.evaluate<BrowserAnswer>(`run(${JSON.stringify(one)})`);
+
+    beforeAll(async () => {
       const module = await loadKernels();
       for (const threads of THREADS) {
         const decoder = await openWasmDecoder(loadableModel(model), { module, startThread: startNodeThread, threads });
         expected.push(decoderDigests(decoder, tokens, CHUNK));
         await decoder.close();
       }
+    });
+
+    it('the same bits as in Node, on 1 and 2 threads', async () => {
       expect(expected[0]?.single).toBe(expected[0]?.logits);
       expect(expected[1]).toEqual(expected[0]);
+      expect(await run(job())).toEqual({ engine: 'wasm', digests: expected, started: 1 });
+    });
 
-      const job: BrowserJob = {
-        kernels: `${origin}/kernels.wasm`,
-        file: `${origin}/model/${i}`,
-        shape: model.shape,
-        tokens,
-        chunk: CHUNK,
-        threads: THREADS,
-      };
-      const answer = await page.evaluate<BrowserAnswer>(`run(${JSON.stringify(job)})`);
-      expect(answer).toEqual({ digests: expected, started: 1 });
-    },
-  );
+    it('the same bits with the products of ONNX Runtime, on 1 and 2 threads', async () => {
+      expect(await run({ ...job(), partners: partners() })).toEqual({ engine: 'ort', digests: expected, started: 1 });
+    });
+  });
 });

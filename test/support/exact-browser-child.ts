@@ -7,9 +7,11 @@
 
 import { wasm } from '../../attest/core/webassembly.ts';
 import type { ExactShape } from '../../inference/exact/exact-model.ts';
+import { testProducts } from '../../inference/exact/ort/product-test.ts';
 import { THREAD_SOURCE } from '../../inference/exact/wasm/kernels.ts';
 import type { StartThread } from '../../inference/exact/wasm/threads.ts';
 import { openWasmDecoder } from '../../inference/exact/wasm/wasm-decoder.ts';
+import { onStart, type PartnerFiles, startWebPartner, startWebWorker } from './browser-workers.ts';
 import { type DecoderDigests, decoderDigests } from './decoder-digests.ts';
 
 /** Tokens for a model whose file the server has; each number of threads opens an engine of its own. */
@@ -20,48 +22,35 @@ export type BrowserJob = {
   readonly tokens: readonly number[];
   readonly chunk: number;
   readonly threads: readonly number[];
+  /** Products of all batches go through ONNX Runtime, in a partner for each thread, if it is given. */
+  readonly partners?: PartnerFiles;
 };
 
 /** Digests for each number of threads, and how many further workers were started for all of them. */
 export type BrowserAnswer =
-  | { readonly digests: readonly DecoderDigests[]; readonly started: number }
+  | { readonly engine: string; readonly digests: readonly DecoderDigests[]; readonly started: number }
   | { readonly error: string };
-
-type Message = { readonly data: unknown };
-
-/** What this file uses of a browser's worker; the compiler's library here is Node's. */
-type WorkerScope = {
-  onmessage: (message: Message) => void;
-  postMessage(answer: BrowserAnswer): void;
-  readonly Worker: new (
-    url: string,
-  ) => {
-    onmessage: (message: Message) => void;
-    onerror: (event: { readonly message: string }) => void;
-    postMessage(message: unknown): void;
-    terminate(): void;
-  };
-};
-
-const scope = globalThis as unknown as WorkerScope;
 
 const WORKER_SOURCE = `onmessage = ({ data }) => (${THREAD_SOURCE})(data, () => postMessage('ready'));`;
 
 let started = 0;
 
-const startWebWorker: StartThread = (start) => {
+const startWebThread: StartThread = async (start) => {
   const url = URL.createObjectURL(new Blob([WORKER_SOURCE], { type: 'text/javascript' }));
-  const worker = new scope.Worker(url);
-  return new Promise((resolve, reject) => {
-    worker.onerror = ({ message }) => reject(new Error(`a thread of the engine: ${message}`));
-    worker.onmessage = () => {
-      started += 1;
-      URL.revokeObjectURL(url);
-      resolve({ terminate: async () => worker.terminate() });
-    };
-    worker.postMessage(start);
-  });
+  const { terminate } = await startWebWorker(url, start);
+  started += 1;
+  URL.revokeObjectURL(url);
+  return { terminate: async () => terminate() };
 };
+
+/** With products of its own. */
+const startOrtThread =
+  (files: PartnerFiles): StartThread =>
+  async (start) => {
+    const { terminate } = await startWebWorker(files.thread, { start, files });
+    started += 1;
+    return { terminate: async () => terminate() };
+  };
 
 async function fetchBytes(url: string): Promise<Uint8Array> {
   const response = await fetch(url);
@@ -69,22 +58,33 @@ async function fetchBytes(url: string): Promise<Uint8Array> {
   return new Uint8Array(await response.arrayBuffer());
 }
 
-async function run({ kernels, file, shape, tokens, chunk, threads }: BrowserJob): Promise<BrowserAnswer> {
+async function run({ kernels, file, shape, tokens, chunk, threads, partners }: BrowserJob): Promise<BrowserAnswer> {
   const module = await wasm.compile(await fetchBytes(kernels));
   const bytes = await fetchBytes(file);
   const model = { shape, load: (into: Uint8Array, offset: number) => into.set(bytes, offset) };
+  const partner = partners === undefined ? undefined : await startWebPartner(partners);
+  if (partner !== undefined) testProducts(partner.open);
+  const host =
+    partners === undefined || partner === undefined
+      ? { startThread: startWebThread }
+      : { startThread: startOrtThread(partners), products: { from: 1, open: partner.open } };
   const digests: DecoderDigests[] = [];
+  let engine = '';
   for (const count of threads) {
-    const decoder = await openWasmDecoder(model, { module, startThread: startWebWorker, threads: count });
+    const decoder = await openWasmDecoder(model, { module, threads: count, ...host });
+    engine = decoder.name;
     digests.push(decoderDigests(decoder, tokens, chunk));
     await decoder.close();
   }
-  return { digests, started };
+  partner?.stop();
+  partner?.terminate();
+  return { engine, digests, started };
 }
 
-scope.onmessage = ({ data }) => {
-  run(data as BrowserJob).then(
-    (answer) => scope.postMessage(answer),
-    (error: unknown) => scope.postMessage({ error: error instanceof Error ? `${error.stack}` : String(error) }),
-  );
-};
+onStart(async (data, answer) => {
+  try {
+    answer(await run(data as BrowserJob));
+  } catch (error) {
+    answer({ error: error instanceof Error ? `${error.stack}` : String(error) });
+  }
+});
