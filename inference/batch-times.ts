@@ -46,7 +46,7 @@ export class BatchTimes {
     if (rows === 1) return 1;
     if (one === undefined) return START + ROW_MORE * rows;
     const own = this.#times.get(rows);
-    if (own !== undefined) return own / one;
+    if (own !== undefined) return Math.max(1, own / one);
     const more = this.#rowOfMany ?? ROW_MORE * one;
     let estimate = START * one + more * rows;
     let below = 1;

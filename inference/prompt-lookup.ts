@@ -5,6 +5,8 @@
  * without copies costs next to nothing and a copy is found again at once. So many ids are proposed as make the expected gain greatest
  * at the costs of batches on this computer.
  *
+ * D1. However a text goes, what wrong proposals cost beyond what right ones saved is at most the time of 3 rows and 3 % of its ids.
+ *
  * @module
  */
 
@@ -22,6 +24,10 @@ const CANDIDATES = 32;
 
 /** A batch is made larger only where it is expected to give so many times the ids of one row in its time. */
 const LEAST_GAIN = 1.1;
+
+/** What may be lost (D1): rows, and rows for each id of the text after the prompt. */
+const LOSS = 3;
+const LOSS_SHARE = 0.03;
 
 /** How often a continuation comes before anything was seen, by the length of its match from `from` on. */
 const PRIORS: readonly { readonly from: number; readonly chance: number }[] = [
@@ -63,6 +69,7 @@ export function promptLookup(costOf: (rows: number) => number): Drafter {
   const ids: number[] = [];
   const places = new Places();
   const chances = new Chances();
+  const account = new Account(costOf);
   let match: Match | undefined;
 
   const append = (id: number, isPrompt: boolean) => {
@@ -80,9 +87,12 @@ export function promptLookup(costOf: (rows: number) => number): Drafter {
       const isPrompt = ids.length === 0;
       while (ids.length < all.length) append(all[ids.length] as number, isPrompt);
       if (isPrompt) match = places.longest(ids);
+      account.settle(ids.length);
       if (match === undefined) return [];
       const { at, length } = match;
-      const count = bestCount((step) => chances.of(length + step), most, costOf);
+      const affordable = (rows: number) => costOf(rows) - 1 <= account.left;
+      const count = bestCount((step) => chances.of(length + step), most, costOf, affordable);
+      account.open(count);
       // Where the earlier place reaches up to the end, its continuation is what is being proposed: the text goes round.
       const proposed: number[] = [];
       while (proposed.length < count) {
@@ -98,7 +108,12 @@ export function promptLookup(costOf: (rows: number) => number): Drafter {
  * How many ids to propose so that ids for time are most: with chances `c0, c1, …` that each is right after those before it, a batch of
  * `k + 1` rows gives `1 + c0 + c0 c1 + …` ids.
  */
-function bestCount(chanceOf: (step: number) => number, most: number, costOf: (rows: number) => number): number {
+function bestCount(
+  chanceOf: (step: number) => number,
+  most: number,
+  costOf: (rows: number) => number,
+  affordable: (rows: number) => boolean,
+): number {
   let best = 0;
   let bestGain = LEAST_GAIN;
   let reached = 1;
@@ -107,12 +122,47 @@ function bestCount(chanceOf: (step: number) => number, most: number, costOf: (ro
     reached *= chanceOf(count - 1);
     expected += reached;
     const gain = expected / costOf(count + 1);
-    if (gain > bestGain) {
+    if (gain > bestGain && affordable(count + 1)) {
       best = count;
       bestGain = gain;
     }
   }
   return best;
+}
+
+/** What proposals cost and saved, in rows (D1). */
+class Account {
+  readonly #costOf: (rows: number) => number;
+  /** Ids of the prompt; none before the first proposal. */
+  #start: number | undefined;
+  #end = 0;
+  #proposed = 0;
+  #lost = 0;
+
+  constructor(costOf: (rows: number) => number) {
+    this.#costOf = costOf;
+  }
+
+  /** What a proposal may lose now. */
+  get left(): number {
+    return LOSS + LOSS_SHARE * (this.#end - (this.#start ?? this.#end)) - this.#lost;
+  }
+
+  /** A batch with so many proposed ids is computed next. */
+  open(proposed: number): void {
+    this.#proposed = proposed;
+  }
+
+  /** The text has come to so many ids: one from the logits of the last batch, and those that were proposed and right. */
+  settle(end: number): void {
+    this.#start ??= end;
+    if (this.#proposed > 0) {
+      const right = Math.min(this.#proposed, end - this.#end - 1);
+      this.#lost += this.#costOf(this.#proposed + 1) - 1 - right;
+      this.#proposed = 0;
+    }
+    this.#end = end;
+  }
 }
 
 /** Where every pair of neighbours occurs in a text. */
