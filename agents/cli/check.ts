@@ -64,6 +64,9 @@ const REFUSALS: ReadonlySet<string> = new Set([
   'REQUEST_MALFORMED',
 ]);
 
+/** Codes with which this computer has the model and not the engine. */
+const ENGINE_FAULTS: ReadonlySet<string> = new Set(['ENGINE_ABSENT', 'SELF_TEST_FAILED']);
+
 /** Adds `check` to a program. `exit` receives the exit code of the verdict. */
 export function registerCheck(program: Command, exit: (code: number) => void): void {
   program
@@ -152,7 +155,8 @@ export async function runCheck(
       });
     } catch (error) {
       if (!(error instanceof ModelPathError) && !(error instanceof ModelError)) throw error;
-      return { verdict: 'CANNOT_RECOMPUTE', code: 'MODEL_NOT_AT_HAND', message: error.message };
+      const code = ENGINE_FAULTS.has(error.code) ? 'HOST_FAULT' : 'MODEL_NOT_AT_HAND';
+      return { verdict: 'CANNOT_RECOMPUTE', code, message: error.message };
     }
   }
 }

@@ -14,8 +14,8 @@ import type { CompletionClaim } from '../../inference/check.ts';
 import type { CompletionRequest } from '../../inference/engine.ts';
 import { parseSampling, type Sampling } from '../../inference/exact/sampler.ts';
 
-/** Greatest length of the JSON in bytes. */
-export const MAX_GENERATED_BYTES = 64 * 1024 * 1024;
+/** Greatest length of the JSON in bytes: many times the longest context's. */
+export const MAX_GENERATED_BYTES = 16 * 1024 * 1024;
 
 export type GeneratedErrorCode = 'MALFORMED_FIELD';
 

@@ -40,7 +40,7 @@ const otherThan = (id: number | undefined) => ((id ?? 0) + 1) % 262;
 
 describe('tracebond check', () => {
   it('finds what generate printed, on every engine', async () => {
-    for (const options of [{}, { engine: 'reference' }, { engine: 'wasm', threads: '3' }] as const) {
+    for (const options of [{}, { engine: 'reference' }, { engine: 'wasm', threads: '3' }, { engine: 'ort' }] as const) {
       const { timing, positionsPerSecond, ...rest } = await run({}, options);
       expect(rest).toEqual({ file, verdict: 'MATCH', firstWrong: null, positions: 12 });
       expect(positionsPerSecond).toBeGreaterThan(0);
@@ -189,6 +189,7 @@ describe('tracebond check', () => {
     ['a field twice', '{"text":"a","text":"b"}', 'DUPLICATE_KEY'],
     ['bytes that are no UTF-8', Uint8Array.of(0x22, 0xff, 0x22), 'MALFORMED_UTF8'],
     ['depth', '['.repeat(1000), 'TOO_DEEP'],
+    ['more than a context', `[${'0,'.repeat(1 << 23)}0]`, 'TOO_LARGE'],
   ])('calls %s invalid', async (_, content, code) => {
     expect(await runOn(content)).toMatchObject({ verdict: 'INVALID', code });
   });
