@@ -46,11 +46,11 @@ const HEAD_BYTES = 64;
 
 /**
  * graph: the next `a` bytes of the session's graph are in the area, `b` bytes are still to come; after the last the session is opened, with `c`
- * columns and `d` outputs. run: `a` rows of activations are in the area, whose sums go behind them.
+ * columns and `d` outputs. run: `a` rows of activations are in the area, their sums take the place.
  */
 const REQUESTS = { graph: 1, run: 2, close: 3, stop: 4 } as const;
 
-/** 4 MiB: 256 rows of 4,096 columns and 3,072 outputs. */
+/** 4 MiB: 256 rows of 16,384 columns and 4,096 outputs. */
 const AREA_BYTES = 1 << 22;
 
 const PATIENCE_MS = 60_000;
@@ -102,9 +102,8 @@ export function connectPartner(block: SharedArrayBuffer, options: connectPartner
   };
 
   const open: OpenProduct = (graph, { columns, outputs }) => {
-    const perRow = columns + 4 * outputs;
-    // The sums are aligned.
-    const mostRows = Math.floor((area.length - 3) / perRow);
+    const perRow = Math.max(columns, 4 * outputs);
+    const mostRows = Math.floor(area.length / perRow);
     if (mostRows < 1) throw new RangeError(`a row takes ${perRow} bytes, the area has ${area.length}`);
     const session = ++lastSession;
     for (let rest = graph; ; ) {
@@ -124,7 +123,7 @@ export function connectPartner(block: SharedArrayBuffer, options: connectPartner
           const count = Math.min(mostRows, rows - first);
           area.set(activations.subarray(first * columns, (first + count) * columns));
           must(ask(REQUESTS.run, session, count));
-          sums.set(sumsIn(block, count, { columns, outputs }), first * outputs);
+          sums.set(new Int32Array(block, HEAD_BYTES, count * outputs), first * outputs);
         }
       },
       close: () => must(ask(REQUESTS.close, session)),
@@ -222,9 +221,9 @@ class PartnerService {
     const { session, size } = this.#find(number);
     if (session === undefined) throw new RangeError(`session ${number} is not open`);
     const sums = await session.run(this.#area.slice(0, rows * size.columns), rows);
-    const place = sumsIn(this.#block, rows, size);
-    if (sums.length !== place.length) throw new RangeError(`expected ${place.length} sums, got ${sums.length}`);
-    place.set(sums);
+    const expected = rows * size.outputs;
+    if (sums.length !== expected) throw new RangeError(`expected ${expected} sums, got ${sums.length}`);
+    new Int32Array(this.#block, HEAD_BYTES).set(sums);
   }
 
   async #close(number: number): Promise<void> {
@@ -238,11 +237,6 @@ class PartnerService {
     if (served === undefined) throw new RangeError(`no session ${number}`);
     return served;
   }
-}
-
-/** Where the sums of a run are: behind its activations, aligned. */
-function sumsIn(block: SharedArrayBuffer, rows: number, { columns, outputs }: ProductSize): Int32Array {
-  return new Int32Array(block, HEAD_BYTES + 4 * Math.ceil((rows * columns) / 4), rows * outputs);
 }
 
 function join(pieces: readonly Uint8Array[]): Uint8Array {

@@ -127,8 +127,8 @@ describe('refuses', () => {
 
   it('a row that does not fit the area', () => {
     const partner = connectPartner(newPartnerBlock(1024));
-    expect(() => partner.open(graph, { columns: 1022, outputs: 0 })).toThrow(RangeError);
-    expect(() => partner.open(graph, { columns: 96, outputs: 232 })).toThrow(RangeError);
+    expect(() => partner.open(graph, { columns: 1025, outputs: 1 })).toThrow(RangeError);
+    expect(() => partner.open(graph, { columns: 96, outputs: 257 })).toThrow(RangeError);
   });
 
   it.each([0, 1023, 1025, 1026, Number.NaN, -4096])('an area of %d bytes', (areaBytes) => {
