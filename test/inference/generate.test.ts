@@ -78,6 +78,28 @@ describe('generate', () => {
     expect((await ask({ sampling: { ...HOT, temperature: 0 } })).tokens).toEqual(greedy.tokens);
   });
 
+  it('gives the same bits with and without tokens computed ahead and beginnings computed before', async () => {
+    const fresh = await openModel({ ...options, threads: 1, prefixCache: false });
+    // the same text again and again, so that there is something to look up
+    for (const prompt of ['abcabcabcabcabcabc', 'the the the the the the the']) {
+      for (const sampling of [{ ...HOT, temperature: 0 }, HOT, { ...HOT, temperature: 3000 }]) {
+        const more = { prompt, maxTokens: 90, sampling };
+        const plain = await generate(fresh, { ...more, speculate: false });
+        expect(plain.counts).toMatchObject({ proposed: 0, reused: 0, calls: plain.tokens.length });
+        const first = await ask(more);
+        for (const other of [first, await generate(fresh, more)]) expect(bits(other)).toEqual(bits(plain));
+        const again = await ask(more);
+        expect(bits(again)).toEqual(bits(plain));
+        expect(again.counts.reused).toBe(plain.promptTokens.length - 1);
+        const answered = plain.promptTokens.length + plain.tokens.length - 1;
+        for (const { counts } of [first, again]) {
+          expect(counts.rows + counts.reused).toBe(answered + counts.proposed - counts.accepted);
+        }
+      }
+    }
+    await fresh.sequences.close();
+  });
+
   it('gives the prompt to the model as it is, or in its template', async () => {
     const raw = await ask();
     const chat = await ask({ chat: true });
@@ -136,7 +158,9 @@ describe('opening under a profile', () => {
     expect(float.identity.model).not.toBe(model.identity.model);
     expect(float.identity.profile).not.toBe(model.identity.profile);
     const first = bits(await generate(float, { prompt: 'the cat', maxTokens: 12 }));
-    expect(bits(await generate(float, { prompt: 'the cat', maxTokens: 12 }))).toEqual(first);
+    const again = await generate(float, { prompt: 'the cat', maxTokens: 12 });
+    expect(bits(again)).toEqual(first);
+    expect(again.counts).toMatchObject({ proposed: 0, reused: 0, calls: again.tokens.length });
     await float.sequences.close();
   });
 });

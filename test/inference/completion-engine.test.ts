@@ -1,0 +1,161 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CompletionEngine } from '../../inference/completion-engine.ts';
+import type { CompletionRequest } from '../../inference/engine.ts';
+import { exactModelFrom } from '../../inference/exact/exact-file.ts';
+import type { ExactModel } from '../../inference/exact/exact-model.ts';
+import { exactSequences } from '../../inference/exact/exact-sequences.ts';
+import { openReference } from '../../inference/exact/reference/reference-decoder.ts';
+import { openGgufSource } from '../../inference/gguf/gguf-source.ts';
+import { type OpenModel, openEngine, openModel } from '../../inference/model.ts';
+import type { Sequences } from '../../inference/sequences.ts';
+import { tinyGguf } from '../support/tiny-model.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'tracebond-completions-'));
+const path = join(folder, 'tiny.gguf');
+const options = { path, id: 'tiny', cacheDir: join(folder, 'cache'), threads: 1 };
+
+let model: OpenModel;
+let exact: ExactModel;
+beforeAll(async () => {
+  writeFileSync(path, tinyGguf({}));
+  model = await openModel(options);
+  const source = openGgufSource(path);
+  exact = exactModelFrom(source);
+  source.close();
+});
+afterAll(async () => {
+  await model.sequences.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** Sequences over the reference: batches are said to cost nothing, so that everything is speculated about; rows are counted. */
+function sequencesOf(prefixCache: boolean): {
+  readonly sequences: Sequences;
+  readonly counts: { rows: number; calls: number };
+} {
+  const decoder = openReference(exact);
+  const counts = { rows: 0, calls: 0 };
+  const forward = decoder.forwardEach.bind(decoder);
+  decoder.forwardEach = (rows, ...rest) => {
+    counts.rows += rows.length;
+    counts.calls += 1;
+    forward(rows, ...rest);
+  };
+  const own = exactSequences(decoder, { prefixCache });
+  const sequences: Sequences = {
+    contextLength: own.contextLength,
+    open(capacity, prompt) {
+      const sequence = own.open(capacity, prompt);
+      if (sequence.rows === undefined) throw new TypeError('no rows');
+      Object.assign(sequence.rows, { costOf: (rows: number) => 1 + rows / 1000 });
+      return sequence;
+    },
+    close: () => own.close(),
+  };
+  return { sequences, counts };
+}
+
+function engineOf(speculate: boolean, prefixCache: boolean) {
+  const { sequences, counts } = sequencesOf(prefixCache);
+  return { engine: new CompletionEngine(model.identity, model.tokenizer, sequences, { speculate }), counts };
+}
+
+const word = fc.constantFrom('the', 'cat', 'the cat ', 'a', ' b', 'abab');
+const text = fc.array(word, { minLength: 1, maxLength: 4 }).map((words) => words.join(''));
+const request: fc.Arbitrary<CompletionRequest> = fc
+  .record({
+    messages: fc.array(fc.record({ role: fc.constantFrom('user' as const, 'assistant' as const), content: text }), {
+      minLength: 1,
+      maxLength: 3,
+    }),
+    maxTokens: fc.integer({ min: 4, max: 24 }),
+    kind: fc.constantFrom('greedy', 'sampled', 'stop', 'choices'),
+    choices: fc.uniqueArray(fc.constantFrom('yes', 'yet', 'no', 'y', 'nope'), { minLength: 1, maxLength: 4 }),
+    seed: fc.constantFrom('01', '02'),
+  })
+  .map(({ messages, maxTokens, kind, choices, seed }) => ({
+    messages,
+    maxTokens,
+    ...(kind === 'choices' ? { choices } : {}),
+    ...(kind === 'stop' ? { stop: ['e', 'ab'] } : {}),
+    ...(kind === 'sampled'
+      ? { sampling: { temperature: 9000, topP: 9000, topK: 5, seed: `0x${seed.repeat(32)}` as const } }
+      : {}),
+  }));
+
+describe('completions', () => {
+  it('are the same with and without speculation and kept beginnings of prompts', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(request, { minLength: 1, maxLength: 4 }), async (requests) => {
+        const [plain, ...others] = [
+          engineOf(false, false),
+          engineOf(true, false),
+          engineOf(false, true),
+          engineOf(true, true),
+        ] as const;
+        for (const one of requests) {
+          const expected = await plain.engine.complete(one);
+          for (const { engine } of others) expect(await engine.complete(one)).toEqual(expected);
+        }
+      }),
+      { numRuns: 12 },
+    );
+  });
+
+  it('are computed in fewer batches where the text repeats itself, and in fewer rows where the prompt does', async () => {
+    const [plain, ahead, kept] = [engineOf(false, false), engineOf(true, false), engineOf(false, true)];
+    const copying = { messages: [{ role: 'user', content: 'abababababababababababab' }], maxTokens: 60 } as const;
+    for (const { engine } of [plain, ahead, kept]) {
+      await engine.complete(copying);
+      await engine.complete(copying);
+    }
+    expect(ahead.counts.calls).toBeLessThan(plain.counts.calls);
+    const { promptIds } = await plain.engine.complete({ ...copying, maxTokens: 1 });
+    // 1 of the prompt of the second request is computed, and then its answer
+    expect(kept.counts.rows).toBe(plain.counts.rows - promptIds.length - promptIds.length + 1);
+  });
+
+  it('of an engine that is opened by name speculate and keep by default, and do neither when told so', async () => {
+    const ask = { messages: [{ role: 'user', content: 'the cat the cat' }], maxTokens: 20 } as const;
+    const answers = [];
+    for (const more of [{}, { speculate: false }, { prefixCache: false }, { profile: 'float-same-isa' }] as const) {
+      const engine = await openEngine({ ...options, ...more });
+      const first = await engine.complete(ask);
+      expect(await engine.complete(ask)).toEqual(first);
+      if (!('profile' in more)) answers.push(first);
+      await engine.close();
+    }
+    expect(new Set(answers.map((answer) => JSON.stringify(answer))).size).toBe(1);
+  });
+
+  it.each([true, false])('leave %s to the option whether prompts are kept', async (prefixCache) => {
+    const opened = await openModel({ ...options, prefixCache });
+    const prompt = [1, 2, 3, 4, 5];
+    const sequence = opened.sequences.open(8, prompt);
+    await sequence.feed(prompt);
+    sequence.close();
+    expect(opened.sequences.open(8, prompt).length).toBe(prefixCache ? 4 : 0);
+    await opened.sequences.close();
+  });
+
+  it('that were cancelled leave nothing wrong behind', async () => {
+    const { engine } = engineOf(true, true);
+    const plain = engineOf(false, false).engine;
+    const ask = { messages: [{ role: 'user', content: 'the cat the cat the' }], maxTokens: 30 } as const;
+    const expected = await plain.complete(ask);
+    for (let after = 0; after < 8; after++) {
+      const controller = new AbortController();
+      const pending = engine.complete(ask, controller.signal);
+      for (let turn = 0; turn < 2 * after; turn++) await new Promise((resolve) => setImmediate(resolve));
+      controller.abort();
+      const answer = await pending.catch((error) => error);
+      if (answer instanceof Error) expect(answer).toMatchObject({ code: 'CANCELLED' });
+      else expect(answer).toEqual(expected);
+      expect(await engine.complete(ask)).toEqual(expected);
+    }
+  });
+});
