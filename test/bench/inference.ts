@@ -2,9 +2,9 @@
  * Tokens a second of the exact engine beside llama.cpp and the binary32 engine: the same model and ids, each in a process
  * of its own, taking turns round by round, so that what else the computer does meets all of them alike.
  *
- * `decode` is the exact engine over llama.cpp `Q8_0` at equal threads, the worse of one and two; `exactOverFloat` is the
- * exact engine over `float-same-isa` at two threads, the only number that profile knows. Both are medians of the ratios
- * of single rounds.
+ * `decode` and `prefill` are the exact engine over llama.cpp `Q8_0` at equal threads; `verify` is the time of checking an output over the
+ * time of making it, nothing computed ahead; each is the worse of one and two threads. `exactOverFloat` is decoding of the exact engine over
+ * `float-same-isa` at two threads, the only number that profile knows. All are medians of the ratios of single rounds.
  *
  * @module
  */
@@ -25,6 +25,7 @@ const QUIET_MS = 5000;
 const PROMPT_TOKENS = 64;
 const NEXT_TOKENS = 128;
 const PREFILL_TOKENS = 256;
+const CHECK_TOKENS = 256;
 const MB = 1e6;
 
 const TEXT = `The lighthouse stood at the end of the long stone pier, and every evening its keeper climbed the stairs to
@@ -46,6 +47,9 @@ type Side = {
   readonly engine: BenchProcess;
   readonly decode: number[];
   readonly prefill: number[];
+  /** Milliseconds of making an output and of checking it; empty for engines of others. */
+  readonly make: number[];
+  readonly check: number[];
 };
 
 export async function run(): Promise<BenchResult> {
@@ -76,7 +80,7 @@ async function openSides(model: ShippedModel, sides: Side[]): Promise<void> {
   for (const { name, entry, path: file, threads: counts, profile = 'exact' } of plans) {
     for (const threads of counts) {
       const engine = await orAbsent(() => BenchProcess.start(entry, { ...folders, path: file, threads, profile }));
-      if (engine !== undefined) sides.push({ name, threads, engine, decode: [], prefill: [] });
+      if (engine !== undefined) sides.push({ name, threads, engine, decode: [], prefill: [], make: [], check: [] });
     }
   }
   // Those that are compared take their turns next to each other.
@@ -106,10 +110,15 @@ async function measure(model: ShippedModel, sides: readonly Side[]): Promise<Mea
   const end = performance.now() + MOST_MS;
   const shares: number[] = [];
   for (let round = 1; round <= ROUNDS && (round === 1 || performance.now() < end); round++) {
-    for (const { engine, decode, prefill } of sides) {
+    for (const { name, engine, decode, prefill, make, check } of sides) {
       shares.push(100 * (await waitForQuiet(QUIET_MS)));
       decode.push(NEXT_TOKENS / ((await engine.decode(prompt, NEXT_TOKENS)).ms / 1000));
       prefill.push(PREFILL_TOKENS / ((await engine.prefill(ids)) / 1000));
+      if (name !== 'exact') continue;
+      await waitForQuiet(QUIET_MS);
+      const made = await engine.make(prompt, CHECK_TOKENS);
+      make.push(made.ms);
+      check.push(await engine.check(prompt, made.ids));
     }
     const row = sides.map(({ name, threads, decode }) => `${name}/${threads} ${decode.at(-1)?.toFixed(1)}`);
     say(`round ${round} of ${ROUNDS}, decode tokens/s: ${row.join(', ')}`);
@@ -123,13 +132,14 @@ async function measure(model: ShippedModel, sides: readonly Side[]): Promise<Mea
 
 async function figures(sides: readonly Side[]): Promise<Measure[]> {
   const measures: Measure[] = [];
-  for (const { name, threads, engine, decode, prefill } of sides) {
+  for (const { name, threads, engine, decode, prefill, make, check } of sides) {
     const what = `${name}, ${threads} thread${threads === 1 ? '' : 's'}`;
     const { rssBytes, peakBytes } = await engine.memory();
     measures.push(
       { name: `${what}, decode`, value: median(decode), unit: 'tokens/s' },
       { name: `${what}, decode, best round`, value: Math.max(...decode), unit: 'tokens/s' },
       { name: `${what}, prefill of ${PREFILL_TOKENS}`, value: median(prefill), unit: 'tokens/s' },
+      ...(check.length === 0 ? [] : checking(what, make, check)),
       { name: `${what}, ready from the start of the process`, value: engine.readyMs, unit: 'ms' },
       { name: `${what}, ready, without starting Node`, value: engine.openMs, unit: 'ms' },
       { name: `${what}, resident memory of the process`, value: rssBytes / MB, unit: 'MB' },
@@ -142,6 +152,21 @@ async function figures(sides: readonly Side[]): Promise<Measure[]> {
   }
   measures.push(...spread('float-same-isa', 'decode', 2, sides), ...spread('float-same-isa', 'prefill', 2, sides));
   return measures;
+}
+
+function checking(what: string, make: readonly number[], check: readonly number[]): Measure[] {
+  const task = `${CHECK_TOKENS} tokens after ${PROMPT_TOKENS}`;
+  const speeds = check.map((ms) => CHECK_TOKENS / (ms / 1000));
+  return [
+    { name: `${what}, making ${task}`, value: median(make), unit: 'ms' },
+    { name: `${what}, checking ${task}`, value: median(check), unit: 'ms' },
+    { name: `${what}, checking`, value: median(speeds), unit: 'positions/s' },
+    { name: `${what}, checking over making`, value: median(overMaking(make, check)), unit: 'x' },
+  ];
+}
+
+function overMaking(make: readonly number[], check: readonly number[]): number[] {
+  return check.map((ms, round) => ms / (make[round] ?? Number.NaN));
 }
 
 /** Median, least and greatest ratio of the rounds. */
@@ -157,10 +182,17 @@ function spread(other: Side['name'], what: 'decode' | 'prefill', threads: number
 }
 
 function ratios(sides: readonly Side[]): BenchResult['ratios'] {
-  const decode = [1, 2].map((threads) => median(roundRatios('llama.cpp Q8_0', 'decode', threads, sides)));
+  const worst = (what: 'decode' | 'prefill') =>
+    Math.min(...[1, 2].map((threads) => median(roundRatios('llama.cpp Q8_0', what, threads, sides))));
+  const checks = sides.filter(({ name }) => name === 'exact').map(({ make, check }) => median(overMaking(make, check)));
   const overFloat = median(roundRatios('float-same-isa', 'decode', 2, sides));
-  const known = (value: number) => (Number.isNaN(value) ? null : value);
-  return { decode: known(Math.min(...decode)), exactOverFloat: known(overFloat) };
+  const known = (value: number) => (Number.isFinite(value) ? value : null);
+  return {
+    decode: known(worst('decode')),
+    prefill: known(worst('prefill')),
+    verify: known(Math.max(...checks)),
+    exactOverFloat: known(overFloat),
+  };
 }
 
 /** The exact engine over another at equal threads, round by round; empty where one of them is absent. */

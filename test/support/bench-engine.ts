@@ -14,6 +14,10 @@ export type BenchEngine = {
   prefill(ids: readonly number[]): void | Promise<void>;
   /** Appends `ids` to the sequence, then `count` times the most probable id, which it returns; end ids do not end it. */
   decodeGreedy(ids: readonly number[], count: number): Promise<number[]>;
+  /** Continues the prompt by `count` greedy ids as a new sequence, nothing of it computed ahead; end ids do not end it. */
+  make?(prompt: readonly number[], count: number): Promise<readonly number[]>;
+  /** Checks that the output is what {@link make} gives; fails where it is not. */
+  check?(prompt: readonly number[], output: readonly number[]): Promise<void>;
   /** Appends `ids`; the two greatest logits after the last, greatest first. Where it is absent, nobody asks. */
   topTwo?(ids: readonly number[]): Promise<readonly [Logit, Logit]>;
 };
@@ -45,6 +49,8 @@ export type ToEngine =
   | { readonly type: 'open'; readonly model: BenchModel }
   | { readonly type: 'prefill'; readonly ids: readonly number[] }
   | { readonly type: 'decode'; readonly ids: readonly number[]; readonly count: number }
+  | { readonly type: 'make'; readonly prompt: readonly number[]; readonly count: number }
+  | { readonly type: 'check'; readonly prompt: readonly number[]; readonly output: readonly number[] }
   | { readonly type: 'topTwo'; readonly ids: readonly number[] }
   | { readonly type: 'memory' };
 
@@ -77,6 +83,15 @@ export function answerBench(open: (model: BenchModel) => Promise<BenchEngine>): 
         const ids = await opened.decodeGreedy(message.ids, message.count);
         return { type: 'ids', ms: performance.now() - start, ids };
       }
+      case 'make': {
+        if (opened.make === undefined) throw new TypeError('the engine makes no outputs');
+        const ids = await opened.make(message.prompt, message.count);
+        return { type: 'ids', ms: performance.now() - start, ids };
+      }
+      case 'check':
+        if (opened.check === undefined) throw new TypeError('the engine checks no outputs');
+        await opened.check(message.prompt, message.output);
+        return { type: 'done', ms: performance.now() - start };
       case 'topTwo':
         if (opened.topTwo === undefined) throw new TypeError('the engine shows no logits');
         return { type: 'logits', logits: await opened.topTwo(message.ids) };

@@ -70,6 +70,16 @@ export class BenchProcess {
     return this.#ask('ids', { type: 'decode', ids: prompt.slice(-1), count });
   }
 
+  /** Continues the prompt by `count` greedy ids, prompt included in the time. */
+  make(prompt: readonly number[], count: number): Promise<{ readonly ms: number; readonly ids: readonly number[] }> {
+    return this.#ask('ids', { type: 'make', prompt, count });
+  }
+
+  /** Checks what {@link make} gave; the milliseconds it took. */
+  async check(prompt: readonly number[], output: readonly number[]): Promise<number> {
+    return (await this.#ask('done', { type: 'check', prompt, output })).ms;
+  }
+
   /** The two greatest logits after `ids`, which are computed as a new sequence. */
   async topTwo(ids: readonly number[]): Promise<readonly [Logit, Logit]> {
     await this.prefill(ids.slice(0, -1));

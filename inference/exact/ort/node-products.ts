@@ -35,6 +35,8 @@ const OPTIONS = {
   logSeverityLevel: 3,
 } as const;
 
+const NO_OPTIONS = {};
+
 /**
  * Loads ONNX Runtime.
  *
@@ -43,6 +45,8 @@ const OPTIONS = {
 export function loadNodeProducts(): OpenProduct {
   const { binding, initOrt } = require('onnxruntime-node/dist/binding.js') as Binding;
   initOrt();
+  const feeds: Tensors = new WeakMap();
+  const fetches: Tensors = new WeakMap();
   return (graph, { columns, outputs }) => {
     const session = new binding.InferenceSession();
     try {
@@ -52,10 +56,27 @@ export function loadNodeProducts(): OpenProduct {
     }
     return {
       run(activations, rows, sums) {
-        const a = new Tensor('uint8', activations, [rows, columns]);
-        session.run({ a }, { y: new Tensor('int32', sums, [rows, outputs]) }, {});
+        const a = tensorOf(feeds, 'uint8', activations, [rows, columns]);
+        const y = tensorOf(fetches, 'int32', sums, [rows, outputs]);
+        session.run({ a }, { y }, NO_OPTIONS);
       },
       close: () => session.dispose(),
     };
   };
+}
+
+type Tensors = WeakMap<object, Tensor>;
+
+/** The tensor of an array that came before: making one takes as long as a small product. */
+function tensorOf(
+  known: Tensors,
+  type: 'uint8' | 'int32',
+  array: Uint8Array | Int32Array,
+  dims: [number, number],
+): Tensor {
+  const found = known.get(array);
+  if (found !== undefined && found.dims[0] === dims[0] && found.dims[1] === dims[1]) return found;
+  const tensor = new Tensor(type, array, dims);
+  known.set(array, tensor);
+  return tensor;
 }

@@ -73,6 +73,8 @@ export function openProducts(
   // The runtime takes no shared memory: rows and sums are copied.
   const rows = new Uint8Array(2 * plan.mostRows * Math.max(0, ...all.map(({ columns }) => columns)));
   const sums = new Int32Array(MOST_SUMS);
+  const limbPieces: Pieces<Uint8Array> = new Map();
+  const sumPieces: Pieces<Int32Array> = new Map();
   const bytes = new Uint8Array(buffer);
   const words = new Int32Array(buffer);
   const ownSums = (plan.sums[place.thread] ?? 0) / 4;
@@ -82,12 +84,29 @@ export function openProducts(
       if (known === undefined) throw new TypeError(`no part ${part} of products ${group}`);
       const { columns, outputs, session } = known;
       const from = plan.limbRows + 2 * first * columns;
-      const limbs = rows.subarray(0, 2 * count * columns);
+      const limbs = piece(limbPieces, rows, columns, count);
       limbs.set(bytes.subarray(from, from + limbs.length));
-      const out = sums.subarray(0, 2 * count * outputs);
+      const out = piece(sumPieces, sums, outputs, count);
       session.run(limbs, 2 * count, out);
       words.set(out, ownSums);
     },
     close,
   };
+}
+
+/** Beginnings of a buffer by width and count: the same arrays come again, so that a session may keep what it makes of them. */
+type Pieces<T> = Map<number, Map<number, T>>;
+
+function piece<T extends Uint8Array | Int32Array>(known: Pieces<T>, buffer: T, width: number, count: number): T {
+  let counts = known.get(width);
+  if (counts === undefined) {
+    counts = new Map();
+    known.set(width, counts);
+  }
+  let found = counts.get(count);
+  if (found === undefined) {
+    found = buffer.subarray(0, 2 * count * width) as T;
+    counts.set(count, found);
+  }
+  return found;
 }
