@@ -56,6 +56,8 @@ export type AuditedRun = {
   readonly report: AuditReport;
   /** How many of the rows the model sorted as a person did. */
   readonly classified: { readonly right: number; readonly of: number };
+  /** Milliseconds that the agent ran, its inferences included. */
+  readonly runMs: number;
 };
 
 /** Runs the auditor once and closes its run on the chain. */
@@ -113,6 +115,7 @@ export async function runAudit(options: {
     const path = join(options.folder, `expense-auditor-${toHex(run).slice(2, 10)}.trace`);
     const journal = await openJournal(path);
     let result: RunResult;
+    const startedAt = performance.now();
     try {
       const writer = new TraceWriter({ sink: journal, now: Date.now, salt: random }, run, deployment, honest.key);
       const inference = openInferenceClient({ url: server.url, signer: server.signer });
@@ -120,11 +123,12 @@ export async function runAudit(options: {
     } finally {
       await journal.close();
     }
+    const runMs = Math.round(performance.now() - startedAt);
     if (result.status !== 'done')
       throw new DemoError('DEMO_FAILED', `the run ended as ${result.status}: ${result.error?.message}`);
     await honest.account.closeRun(result.checkpoint);
     const report = result.output as unknown as AuditReport;
-    return { path, result, report, classified: await countRight(report) };
+    return { path, result, report, classified: await countRight(report), runMs };
   } finally {
     await books.close();
   }
