@@ -3,6 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { aheadSource, claimDrafter, type Drafter } from '../../inference/ahead.ts';
 import { chooserOf } from '../../inference/completion-engine.ts';
 import { type Decoded, decodeChoice, decodeFree, type LogitSource } from '../../inference/decode.ts';
+import type { ExactDecoder } from '../../inference/exact/exact-decoder.ts';
+import type { ExactModel } from '../../inference/exact/exact-model.ts';
 import { exactSequences } from '../../inference/exact/exact-sequences.ts';
 import { openReference } from '../../inference/exact/reference/reference-decoder.ts';
 import { promptLookup } from '../../inference/prompt-lookup.ts';
@@ -27,6 +29,20 @@ const model = MODELS[0] as (typeof MODELS)[number];
 const noneKept = { prefixCache: false };
 const open = (capacity = CONTEXT, maxRows = 64): Sequence =>
   exactSequences(openReference(model, { maxRows }), noneKept).open(capacity);
+
+/** A decoder whose logits are gone after each visit. */
+function fleeting(one: ExactModel, maxRows: number): ExactDecoder {
+  const decoder = openReference(one, { maxRows });
+  const forward = decoder.forwardEach.bind(decoder);
+  decoder.forwardEach = (rows, logitsOf, visit) =>
+    forward(rows, logitsOf, (logits, index) => {
+      const shown = logits.slice();
+      const goesOn = visit(shown, index);
+      shown.fill(Number.NaN);
+      return goesOn;
+    });
+  return decoder;
+}
 
 /** Keeps copies of all logits that were given out. */
 function recorded(source: LogitSource): LogitSource & { readonly logits: Float32Array[] } {
@@ -130,7 +146,7 @@ describe('no drafter changes a bit', () => {
         fc.boolean(),
         fc.constantFrom('mixed', 'lookup', 'claim'),
         async (tasks, proposals, most, maxRows, prefixCache, kind) => {
-          const models = MODELS.map((one) => exactSequences(openReference(one, { maxRows }), { prefixCache }));
+          const models = MODELS.map((one) => exactSequences(fleeting(one, maxRows), { prefixCache }));
           for (const one of tasks) {
             const plain = recorded(exactSequences(openReference(MODELS[one.seed] ?? model), noneKept).open(CONTEXT));
             const expected = await decode(plain, one);
@@ -248,7 +264,10 @@ describe('a source that computes ahead', () => {
       },
       observe: (wasRight) => told.push(wasRight),
     };
-    await decodeFree(aheadSource(open(13), { drafter, capacity: 13 }), prompt, { maxTokens: 8, endIds: [] });
+    const source = aheadSource(open(13), { drafter, capacity: 13 });
+    await decodeFree(source, prompt, { maxTokens: 8, endIds: [] });
+    // nothing that was right is computed again
+    expect(source.counts).toMatchObject({ calls: 3, proposed: 7, accepted: 5, rows: 12 + 2 });
     expect(told).toEqual([true, true, false, true, true, false, true]);
   });
 

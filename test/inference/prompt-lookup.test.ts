@@ -118,6 +118,17 @@ describe('prompt lookup', () => {
     );
   });
 
+  it('loses no more where a quotation breaks off just when it is believed', () => {
+    for (let length = 2; length < 120; length++) {
+      const quoted = noise(130, 1000);
+      for (const costOf of [CHEAP, DEAR]) {
+        const text = [...quoted.slice(0, length), ...noise(10, 1000)];
+        const { gain } = run(promptLookup(costOf), quoted, text, costOf);
+        expect(text.length / gain - text.length).toBeLessThanOrEqual(3 + 0.03 * text.length + 1e-6);
+      }
+    }
+  });
+
   it('backs off from matches that mislead, and comes back where they lead', () => {
     // the same ten ids again and again, each time with another continuation
     const phrase = noise(10, 1000);

@@ -213,7 +213,11 @@ export function exactDecoderSuite(name: string, open: OpenDecoder): void {
         const to = decoder.openSequence(capacity);
         const behind = decoder.openSequence(16);
         for (const other of [between, behind]) run(other, first.slice(0, 9));
-        const neighbours = [between, behind].map((other) => decoder.readCache(other, layers - 1));
+        const neighbours = () =>
+          [between, behind].flatMap((other) =>
+            Array.from({ length: layers }, (_, layer) => decoder.readCache(other, layer)),
+          );
+        const before = neighbours();
         // the rest of a longer text lies where the copy will not reach
         run(to, [...third, ...third].slice(0, length + 9));
         decoder.truncate(to, 0);
@@ -235,9 +239,10 @@ export function exactDecoderSuite(name: string, open: OpenDecoder): void {
         decoder.closeSequence(from);
         decoder.truncate(to, length);
         sameBits(run(to, third), expected[1].slice(length * vocabulary), 'logits of the copy on its own');
-        [between, behind].forEach((other, i) => {
-          sameBits(decoder.readCache(other, layers - 1).values, neighbours[i]?.values, 'values of a neighbour');
-          sameBits(decoder.readCache(other, layers - 1).keyScales, neighbours[i]?.keyScales, 'scales of a neighbour');
+        neighbours().forEach((cache, i) => {
+          for (const part of ['keys', 'keyScales', 'values', 'valueScales'] as const) {
+            sameBits(cache[part], before[i]?.[part], `${part} of a neighbour`);
+          }
         });
         for (const other of [between, to, behind, fresh]) decoder.closeSequence(other);
       }

@@ -107,6 +107,18 @@ describe('sequences over an exact decoder', () => {
     expect(await sequence.feed([2])).toEqual(await whole.feed([1, 2]));
   });
 
+  it('are not kept after the decoder failed', async () => {
+    const { sequence, sequences, forward } = opened({});
+    await sequence.feed(ids);
+    forward.mockImplementationOnce(() => {
+      throw new TypeError('a kernel');
+    });
+    await expect(sequence.feed([8])).rejects.toThrow('a kernel');
+    expect(sequence.length).toBe(7);
+    sequence.close();
+    expect(sequences.open(16, [...ids, 8]).length).toBe(0);
+  });
+
   it('refuse what is no feed, and everything after they were closed', async () => {
     const { sequence, rows, decoder, sequences } = opened({});
     for (const wanted of [-1, 8, 0.5, Number.NaN]) {
