@@ -42,7 +42,7 @@ export type AheadSource = LogitSource & { readonly counts: AheadCounts };
 const MOST = 63;
 
 /**
- * Logits over a sequence; what the sequence holds of the prompt at the start is not fed again. Where the sequence has no `rows`, nothing is
+ * Logits over a sequence, valid until the next call; what the sequence holds of the prompt at the start is not fed again. Where the sequence has no `rows`, nothing is
  * computed ahead. The logits are the same bits with any drafter.
  *
  * @param sequence - empty, or as `open` gave it for the prompt that is fed first; closing it stays with the caller
@@ -72,6 +72,7 @@ class Ahead implements AheadSource {
   readonly #ids: number[] = [];
   /** Positions of the sequence before those of `#ahead`. */
   #settled: number;
+  readonly #buffers: Float32Array[] = [];
   /** Proposed ids that the sequence holds, and the logits after each. */
   #ahead: readonly { readonly id: number; readonly logits: Float32Array }[] = [];
 
@@ -104,11 +105,20 @@ class Ahead implements AheadSource {
     if (rows === undefined || proposed.length === 0) return this.#sequence.feed(asked, signal);
     const answers: Float32Array[] = [];
     const wanted = proposed.length + 1;
-    await rows.feedRows([...asked, ...proposed], wanted, (logits) => answers.push(logits.slice()) > 0, signal);
+    const keep = (logits: Float32Array) => answers.push(this.#copy(logits, answers.length)) > 0;
+    await rows.feedRows([...asked, ...proposed], wanted, keep, signal);
     const [answer, ...others] = answers;
     if (answer === undefined) throw new TypeError('the sequence gave no logits');
     this.#ahead = others.map((logits, i) => ({ id: proposed[i] as number, logits }));
     return answer;
+  }
+
+  /** Keeps logits in the buffer of their place in the batch: those of the batch before are of no use any more. */
+  #copy(logits: Float32Array, place: number): Float32Array {
+    const buffer = this.#buffers[place] ?? new Float32Array(logits.length);
+    this.#buffers[place] = buffer;
+    buffer.set(logits);
+    return buffer;
   }
 
   /** Compares what was computed ahead with what came; returns the logits if all of it was there, else forgets the rest. */

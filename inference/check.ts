@@ -13,6 +13,7 @@ import { ClaimBreak, firstDifference, followClaim } from './claim.ts';
 import { type ContinuationText, type ContinueOptions, checkContinuation, continuePrompt } from './continuation.ts';
 import type { ModelIdentity } from './engine.ts';
 import { InferenceError } from './errors.ts';
+import { LogitsDigest } from './logits-digest.ts';
 import type { Sequences } from './sequences.ts';
 
 /** A model, as far as a check needs it. */
@@ -23,10 +24,12 @@ export type CheckingModel = {
 };
 
 /** An output that is said to follow from a prompt. Everything is untrusted. */
-export type CompletionClaim = ContinueOptions & {
+export type CompletionClaim = Omit<ContinueOptions, 'observe'> & {
   readonly promptIds: readonly number[];
   /** With the token that ended the text, if one did. Anything may be in it: what is no token is wrong at its place. */
   readonly outputIds: readonly number[];
+  /** Whether the digest of all logits is computed, a twentieth of the time; true by default. */
+  readonly hashLogits?: boolean;
 };
 
 /** The first place at which an output is false. */
@@ -52,7 +55,8 @@ export type CheckedCompletion = {
       /** The right ones, as `generate` gives them; the caller compares. */
       readonly text: string;
       readonly finishReason: 'stop' | 'length';
-      readonly logitsDigest: Hex;
+      /** Null if not asked for. */
+      readonly logitsDigest: Hex | null;
     }
 );
 
@@ -80,10 +84,12 @@ export async function checkCompletion(
     });
   }
   const promptLength = promptIds.length;
+  const digest = claim.hashLogits === false ? undefined : new LogitsDigest();
+  const options = { ...claim, observe: (logits: Float32Array) => digest?.append(logits) };
   const sequence = sequences.open(promptLength + maxTokens, promptIds);
   try {
     const found = await followClaim(sequence, { ids: outputIds, promptLength, maxTokens }, (source) =>
-      continuePrompt(source, tokenizer, promptIds, claim, signal),
+      continuePrompt(source, tokenizer, promptIds, options, signal),
     );
     const { ids } = found;
     const index = firstDifference(outputIds, ids);
@@ -98,8 +104,8 @@ export async function checkCompletion(
     }
     // A break is a difference.
     if (found instanceof ClaimBreak) throw new TypeError('expected ids that differ from the claim');
-    const { text, finishReason, logitsDigest } = found;
-    return { positions: ids.length, firstWrong: null, text, finishReason, logitsDigest };
+    const { text, finishReason } = found;
+    return { positions: ids.length, firstWrong: null, text, finishReason, logitsDigest: digest?.finish() ?? null };
   } finally {
     sequence.close();
   }

@@ -5,8 +5,6 @@
  * @module
  */
 
-import { createHash } from 'node:crypto';
-import { type Hex, toHex } from '../attest/core/bytes.ts';
 import { chooserOf, stopAt } from './completion-engine.ts';
 import { decodeFree, type LogitSource } from './decode.ts';
 import type { CompletionRequest } from './engine.ts';
@@ -21,6 +19,8 @@ export type ContinueOptions = {
   readonly stop?: readonly string[];
   /** Greedy by default. */
   readonly sampling?: NonNullable<CompletionRequest['sampling']>;
+  /** Gets the logits of each position, `[vocabulary]`, valid during the call only. */
+  readonly observe?: (logits: Float32Array) => void;
 };
 
 /** What came of it. */
@@ -30,8 +30,6 @@ export type Continuation = {
   /** With the token that ended the text, if one did. */
   readonly ids: readonly number[];
   readonly finishReason: 'stop' | 'length';
-  /** SHA-256 over the logits of all positions of `ids`, each `[vocabulary]` binary32, little-endian, in order. */
-  readonly logitsDigest: Hex;
 };
 
 /** What of a tokenizer decides where a continuation ends and what it says. */
@@ -84,16 +82,15 @@ export async function continuePrompt(
   source: LogitSource,
   { decode, description: { endIds } }: ContinuationText,
   promptIds: readonly number[],
-  { maxTokens, stop = [], sampling }: ContinueOptions,
+  { maxTokens, stop = [], sampling, observe }: ContinueOptions,
   signal?: AbortSignal,
 ): Promise<Continuation> {
   const take = chooserOf(sampling);
-  const digest = createHash('sha256');
   const options = {
     maxTokens,
     endIds,
     choose(logits: Float32Array, position: number) {
-      digest.update(littleEndian(logits));
+      observe?.(logits);
       return take(logits, position);
     },
     ...(stop.length > 0 ? { isStopped: (ids: readonly number[]) => stopAt(decode(ids), stop) >= 0 } : {}),
@@ -105,17 +102,5 @@ export async function continuePrompt(
     text: end < 0 ? text : text.slice(0, end),
     ids,
     finishReason: finishReason === 'length' ? 'length' : 'stop',
-    logitsDigest: toHex(digest.digest()),
   };
 }
-
-/** Bytes of logits in the order of the digest, whatever this computer's order is. */
-function littleEndian(values: Float32Array): Uint8Array {
-  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-  if (IS_LITTLE_ENDIAN) return bytes;
-  const swapped = bytes.slice();
-  for (let i = 0; i < swapped.length; i += 4) swapped.subarray(i, i + 4).reverse();
-  return swapped;
-}
-
-const IS_LITTLE_ENDIAN = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1;

@@ -9,6 +9,7 @@ import type { AheadCounts } from './ahead.ts';
 import { encodePrompt } from './chat-template.ts';
 import { type ContinueOptions, checkContinuation, continuePrompt } from './continuation.ts';
 import type { LogitSource } from './decode.ts';
+import { LogitsDigest } from './logits-digest.ts';
 import type { OpenModel } from './model.ts';
 import { lookupSource } from './prompt-lookup.ts';
 
@@ -61,12 +62,14 @@ export async function generate(model: OpenModel, options: GenerateOptions): Prom
     },
   };
   try {
-    const { ids, ...rest } = await continuePrompt(source, tokenizer, promptTokens, options);
+    const digest = new LogitsDigest();
+    const observe = (logits: Float32Array) => digest.append(logits);
+    const { ids, ...rest } = await continuePrompt(source, tokenizer, promptTokens, { ...options, observe });
     const endedAt = performance.now();
     prefilledAt ??= endedAt;
     const { counts } = ahead;
     const [prefillMs, decodeMs] = [prefilledAt - startedAt, endedAt - prefilledAt];
-    return { promptTokens, tokens: ids, ...rest, prefillMs, decodeMs, counts };
+    return { promptTokens, tokens: ids, ...rest, logitsDigest: digest.finish(), prefillMs, decodeMs, counts };
   } finally {
     sequence.close();
   }

@@ -130,7 +130,10 @@ export async function runCheck(
       return report({ verdict: 'CANNOT_RECOMPUTE', code: 'MODEL_NOT_AT_HAND', field: 'commitment', message });
     }
     try {
-      const checked = await checkCompletion(model, claim.completion);
+      const checked = await checkCompletion(model, {
+        ...claim.completion,
+        hashLogits: claim.logitsDigest !== undefined,
+      });
       return report(compareGenerated(claim, checked), readyAt, checked);
     } catch (error) {
       if (!(error instanceof InferenceError)) throw error;
