@@ -149,21 +149,3 @@ class Ahead implements AheadSource {
     return end < 0 ? proposed : proposed.slice(0, end);
   }
 }
-
-/**
- * Proposes the output that somebody claims, so that it is checked in few batches; nothing more once another id came.
- *
- * @param claimed - untrusted
- */
-export function claimDrafter(promptLength: number, claimed: readonly number[]): Drafter {
-  let checked = 0;
-  let isRight = true;
-  return {
-    propose(ids, most) {
-      for (; checked < ids.length - promptLength; checked++) {
-        if (ids[promptLength + checked] !== claimed[checked]) isRight = false;
-      }
-      return isRight && ids.length >= promptLength ? claimed.slice(checked, checked + most) : [];
-    },
-  };
-}

@@ -10,7 +10,7 @@
 
 import type { Hex } from '../attest/core/bytes.ts';
 import { ClaimBreak, firstDifference, followClaim } from './claim.ts';
-import { type ContinuationText, type ContinueOptions, checkContinuation, continuePrompt } from './continuation.ts';
+import { type ContinuationText, type ContinueOptions, checkContinuation, continuation } from './continuation.ts';
 import type { ModelIdentity } from './engine.ts';
 import { InferenceError } from './errors.ts';
 import { LogitsDigest } from './logits-digest.ts';
@@ -88,9 +88,8 @@ export async function checkCompletion(
   const options = { ...claim, observe: (logits: Float32Array) => digest?.append(logits) };
   const sequence = sequences.open(promptLength + maxTokens, promptIds);
   try {
-    const found = await followClaim(sequence, { ids: outputIds, promptLength, maxTokens }, (source) =>
-      continuePrompt(source, tokenizer, promptIds, options, signal),
-    );
+    const made = continuation(tokenizer, promptIds, options);
+    const found = await followClaim(sequence, { ids: outputIds, promptLength, maxTokens }, made, signal);
     const { ids } = found;
     const index = firstDifference(outputIds, ids);
     if (index !== undefined) {

@@ -1,8 +1,8 @@
 /**
  * Decoding along a claimed output: the claim's ids are computed together with the prompt, as many rows at once as the engine
- * takes, and what plain decoding gives is compared with them.
+ * takes, and what decoding asks for after each row is compared with them.
  *
- * L1. The claim never decides a token: it is proposed, and the same rule chooses from the same logits as without it.
+ * L1. The claim never decides a token: the same rule chooses from the same logits as without it.
  * L2. Decoding ends at the first id that is not the claim's, so a false claim costs no more than a true one, and at most the rest
  *     of one batch is computed in vain.
  * L3. A claim is attacker-controlled: ids that are no tokens and ids beyond the longest answer never reach the model.
@@ -10,8 +10,7 @@
  * @module
  */
 
-import { aheadSource, claimDrafter } from './ahead.ts';
-import type { LogitSource } from './decode.ts';
+import type { Decoding } from './decode.ts';
 import type { Sequence } from './sequences.ts';
 
 /** The claim is false, or ends too early: the output ids up to the first that the claim does not have, which is the last one here. */
@@ -33,39 +32,87 @@ export type Claim = {
 };
 
 /**
- * Answers over a source of logits that runs ahead along the claim.
+ * Decodes along a claim.
  *
  * An answer that is complete before it leaves the claim comes back whole: it may still differ in its last id, or the claim may go
  * on after it; {@link firstDifference} tells.
  *
- * @param sequence - as it was opened for the prompt. Without `rows` nothing runs ahead, and the answer is decoded id by id
- * @param answer - decodes; must feed the prompt's ids and then its own
+ * @param sequence - as it was opened for the prompt. Without `rows` the answer is decoded id by id
+ * @param decoding - not started; asks for the prompt's ids first
+ * @throws {@link InferenceError} `CANCELLED`, and what `decoding` throws
  */
 export async function followClaim<T>(
   sequence: Sequence,
-  { ids: claimed, promptLength, maxTokens }: Claim,
-  answer: (source: LogitSource) => Promise<T>,
+  claim: Claim,
+  decoding: Decoding<T>,
+  signal?: AbortSignal,
 ): Promise<T | ClaimBreak> {
-  // The row of an answer's last id decides nothing.
-  const drafter = claimDrafter(promptLength, claimed.slice(0, Math.min(claimed.length, maxTokens) - 1));
-  const ahead = aheadSource(sequence, { drafter, capacity: promptLength + maxTokens });
-  const right: number[] = [];
-  let fed = 0;
-  const along: LogitSource = {
-    async feed(ids, signal) {
-      for (const id of ids) {
-        if (fed++ < promptLength) continue;
-        right.push(id);
-        if (id !== claimed[right.length - 1]) throw new ClaimBreak(right);
+  const follower = new Follower(claim, decoding);
+  while (follower.end === undefined) {
+    const { asked } = follower;
+    const { rows } = sequence;
+    // A known beginning of the prompt, or what was computed and is right; the last asked row is wanted in any case.
+    const start = Math.min(sequence.length, asked.length - 1);
+    if (sequence.length > start) rows?.truncate(start);
+    const first = asked.length - 1 - start;
+    const ids = [...asked.slice(start), ...(rows === undefined ? [] : follower.ahead(rows.vocabulary))];
+    if (rows === undefined) follower.take(await sequence.feed(ids, signal));
+    else {
+      const visit = (logits: Float32Array, index: number) =>
+        // Between them lie ids that decoding took without looking at logits.
+        start + index < asked.length - 1 || follower.take(logits);
+      await rows.feedRows(ids, ids.length - first, visit, signal);
+    }
+  }
+  return follower.end.value;
+}
+
+/** What decoding asked for so far, all of it as claimed. */
+class Follower<T> {
+  /** Ids from the beginning of the sequence on. */
+  readonly asked: number[] = [];
+  end: { readonly value: T | ClaimBreak } | undefined;
+  readonly #claim: Claim;
+  readonly #decoding: Decoding<T>;
+
+  constructor(claim: Claim, decoding: Decoding<T>) {
+    this.#claim = claim;
+    this.#decoding = decoding;
+    this.#step(decoding.next());
+  }
+
+  /** Takes the logits after the last asked id; whether there is more to ask. */
+  take(logits: Float32Array): boolean {
+    this.#step(this.#decoding.next(logits));
+    return this.end === undefined;
+  }
+
+  /** Claimed ids that may come next; the row of an answer's last id decides nothing. */
+  ahead(vocabulary: number): readonly number[] {
+    const { ids, promptLength, maxTokens } = this.#claim;
+    const next = ids.slice(
+      Math.max(0, this.asked.length - promptLength),
+      Math.max(0, Math.min(ids.length, maxTokens) - 1),
+    );
+    const isId = (id: number) => Number.isSafeInteger(id) && id >= 0 && id < vocabulary;
+    const end = next.findIndex((id) => !isId(id));
+    return end < 0 ? next : next.slice(0, end);
+  }
+
+  #step(step: IteratorResult<readonly number[], T>): void {
+    if (step.done === true) {
+      this.end = { value: step.value };
+      return;
+    }
+    const { ids, promptLength } = this.#claim;
+    for (const id of step.value) {
+      const index = this.asked.length - promptLength;
+      if (index >= 0 && id !== ids[index]) {
+        this.end = { value: new ClaimBreak([...ids.slice(0, index), id]) };
+        return;
       }
-      return ahead.feed(ids, signal);
-    },
-  };
-  try {
-    return await answer(along);
-  } catch (stopped) {
-    if (stopped instanceof ClaimBreak) return stopped;
-    throw stopped;
+      this.asked.push(id);
+    }
   }
 }
 

@@ -8,8 +8,7 @@ import { fromHex } from '../attest/core/bytes.ts';
 import type { PartialAnswer } from '../attest/verify/executor.ts';
 import { encodePrompt } from './chat-template.ts';
 import { ClaimBreak, followClaim } from './claim.ts';
-import type { LogitSource } from './decode.ts';
-import { argmax, decodeChoice, decodeFree, throwIfCancelled } from './decode.ts';
+import { amongChoices, argmax, type Decoding, drive, freely, throwIfCancelled } from './decode.ts';
 import type { CheckingEngine, Completion, CompletionRequest, ModelIdentity } from './engine.ts';
 import { InferenceError } from './errors.ts';
 import { checkSampling, chooseToken } from './exact/sampler.ts';
@@ -48,7 +47,7 @@ export class CompletionEngine implements CheckingEngine {
 
   async complete(request: CompletionRequest, signal?: AbortSignal): Promise<Completion> {
     return this.#inTurn(request, signal, (sequence, plan) =>
-      this.#continue(lookupSource(sequence, plan.capacity, this.#speculate), plan, signal),
+      drive(lookupSource(sequence, plan.capacity, this.#speculate), this.#continue(plan), signal),
     );
   }
 
@@ -60,9 +59,7 @@ export class CompletionEngine implements CheckingEngine {
     return this.#inTurn(request, signal, async (sequence, plan) => {
       const { promptIds, capacity } = plan;
       const room = { promptLength: promptIds.length, maxTokens: capacity - promptIds.length };
-      const found = await followClaim(sequence, { ids: claim, ...room }, (source) =>
-        this.#continue(source, plan, signal),
-      );
+      const found = await followClaim(sequence, { ids: claim, ...room }, this.#continue(plan), signal);
       if (!(found instanceof ClaimBreak)) return found;
       return { promptIds, outputIds: found.ids, text: null, finishReason: null };
     });
@@ -181,14 +178,10 @@ export class CompletionEngine implements CheckingEngine {
     return turn;
   }
 
-  async #continue(
-    source: LogitSource,
-    { promptIds, maxTokens, choiceIds, stop, sampling }: Plan,
-    signal: AbortSignal | undefined,
-  ): Promise<Completion> {
+  *#continue({ promptIds, maxTokens, choiceIds, stop, sampling }: Plan): Decoding<Completion> {
     const { endIds } = this.#tokenizer.description;
     if (choiceIds !== undefined) {
-      const { ids, finishReason } = await decodeChoice(source, promptIds, choiceIds, endIds, signal);
+      const { ids, finishReason } = yield* amongChoices(promptIds, choiceIds, endIds);
       return { promptIds, outputIds: ids, text: this.#tokenizer.decode(ids), finishReason };
     }
     const options = {
@@ -199,7 +192,7 @@ export class CompletionEngine implements CheckingEngine {
         ? { isStopped: (ids: readonly number[]) => stopAt(this.#tokenizer.decode(ids), stop) >= 0 }
         : {}),
     };
-    const { ids, finishReason } = await decodeFree(source, promptIds, options, signal);
+    const { ids, finishReason } = yield* freely(promptIds, options);
     const text = this.#tokenizer.decode(ids);
     const end = stopAt(text, stop);
     return { promptIds, outputIds: ids, text: end < 0 ? text : text.slice(0, end), finishReason };

@@ -6,7 +6,7 @@
  */
 
 import { chooserOf, stopAt } from './completion-engine.ts';
-import { decodeFree, type LogitSource } from './decode.ts';
+import { type Decoding, freely } from './decode.ts';
 import type { CompletionRequest } from './engine.ts';
 import { InferenceError } from './errors.ts';
 import type { TextTokenizer } from './tokenizer.ts';
@@ -74,17 +74,13 @@ export function checkContinuation(promptLength: number, options: ContinueOptions
 /**
  * Continues a prompt.
  *
- * @param source - empty sequence with room for prompt and `maxTokens`
  * @param options - passed {@link checkContinuation}
- * @throws {@link InferenceError} `CANCELLED`, `NUMERIC_FAULT`
  */
-export async function continuePrompt(
-  source: LogitSource,
+export function* continuation(
   { decode, description: { endIds } }: ContinuationText,
   promptIds: readonly number[],
   { maxTokens, stop = [], sampling, observe }: ContinueOptions,
-  signal?: AbortSignal,
-): Promise<Continuation> {
+): Decoding<Continuation> {
   const take = chooserOf(sampling);
   const options = {
     maxTokens,
@@ -95,7 +91,7 @@ export async function continuePrompt(
     },
     ...(stop.length > 0 ? { isStopped: (ids: readonly number[]) => stopAt(decode(ids), stop) >= 0 } : {}),
   };
-  const { ids, finishReason } = await decodeFree(source, promptIds, options, signal);
+  const { ids, finishReason } = yield* freely(promptIds, options);
   const text = decode(ids);
   const end = stopAt(text, stop);
   return {

@@ -29,24 +29,35 @@ export type DecodeOptions = {
 export type Decoded = { readonly ids: readonly number[]; readonly finishReason: 'stop' | 'length' | 'choice' };
 
 /**
- * Continues a prompt freely.
+ * A way to decode, apart from what computes: it asks for ids to be appended and takes the logits after the last of them, `[vocabulary]`, valid until it
+ * asks again. Whoever drives it decides how they are computed, and never what follows from them.
+ */
+export type Decoding<T = Decoded> = Generator<readonly number[], T, Float32Array>;
+
+/**
+ * Drives a way to decode with a source of logits.
  *
  * @param source - empty sequence
- * @param prompt - at least one id
  * @throws {@link InferenceError} `CANCELLED` when `signal` fires, `NUMERIC_FAULT` if no logit is a number
  */
-export async function decodeFree(
-  source: LogitSource,
-  prompt: readonly number[],
-  options: DecodeOptions,
-  signal?: AbortSignal,
-): Promise<Decoded> {
+export async function drive<T>(source: LogitSource, decoding: Decoding<T>, signal?: AbortSignal): Promise<T> {
+  let step = decoding.next();
+  while (step.done !== true) step = decoding.next(await feed(source, step.value, signal));
+  return step.value;
+}
+
+/**
+ * Continues a prompt freely.
+ *
+ * @param prompt - at least one id
+ */
+export function* freely(prompt: readonly number[], options: DecodeOptions): Decoding {
   const { choose = argmaxOf } = options;
   const ends = new Set(options.endIds);
   const ids: number[] = [];
   let next = prompt;
   while (ids.length < options.maxTokens) {
-    const id = choose(await feed(source, next, signal), prompt.length + ids.length);
+    const id = choose(yield next, prompt.length + ids.length);
     ids.push(id);
     if (ends.has(id) || options.isStopped?.(ids) === true) return { ids, finishReason: 'stop' };
     next = [id];
@@ -61,13 +72,11 @@ export async function decodeFree(
  *
  * @param choices - ids of the choices, each non-empty, all different
  */
-export async function decodeChoice(
-  source: LogitSource,
+export function* amongChoices(
   prompt: readonly number[],
   choices: readonly (readonly number[])[],
   endIds: readonly number[],
-  signal?: AbortSignal,
-): Promise<Decoded> {
+): Decoding {
   const ids: number[] = [];
   let pending: readonly number[] = prompt;
   let open = choices;
@@ -78,7 +87,7 @@ export async function decodeChoice(
     if (open.every((choice) => choice.length === ids.length)) return { ids, finishReason: 'choice' };
     let id = only(allowed);
     if (id === undefined) {
-      id = argmax(await feed(source, pending, signal), allowed);
+      id = argmax(yield pending, allowed);
       pending = [];
     }
     const ended = open.find((choice) => choice.length === ids.length);
@@ -88,6 +97,27 @@ export async function decodeChoice(
     const taken = id;
     open = open.filter((choice) => choice[ids.length - 1] === taken);
   }
+}
+
+/** {@link freely} over a source. */
+export function decodeFree(
+  source: LogitSource,
+  prompt: readonly number[],
+  options: DecodeOptions,
+  signal?: AbortSignal,
+): Promise<Decoded> {
+  return drive(source, freely(prompt, options), signal);
+}
+
+/** {@link amongChoices} over a source. */
+export function decodeChoice(
+  source: LogitSource,
+  prompt: readonly number[],
+  choices: readonly (readonly number[])[],
+  endIds: readonly number[],
+  signal?: AbortSignal,
+): Promise<Decoded> {
+  return drive(source, amongChoices(prompt, choices, endIds), signal);
 }
 
 /**

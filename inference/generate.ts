@@ -7,8 +7,8 @@
 import type { Hex } from '../attest/core/bytes.ts';
 import type { AheadCounts } from './ahead.ts';
 import { encodePrompt } from './chat-template.ts';
-import { type ContinueOptions, checkContinuation, continuePrompt } from './continuation.ts';
-import type { LogitSource } from './decode.ts';
+import { type ContinueOptions, checkContinuation, continuation } from './continuation.ts';
+import { drive, type LogitSource } from './decode.ts';
 import { LogitsDigest } from './logits-digest.ts';
 import type { OpenModel } from './model.ts';
 import { lookupSource } from './prompt-lookup.ts';
@@ -64,7 +64,7 @@ export async function generate(model: OpenModel, options: GenerateOptions): Prom
   try {
     const digest = new LogitsDigest();
     const observe = (logits: Float32Array) => digest.append(logits);
-    const { ids, ...rest } = await continuePrompt(source, tokenizer, promptTokens, { ...options, observe });
+    const { ids, ...rest } = await drive(source, continuation(tokenizer, promptTokens, { ...options, observe }));
     const endedAt = performance.now();
     prefilledAt ??= endedAt;
     const { counts } = ahead;

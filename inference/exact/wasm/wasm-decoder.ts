@@ -130,8 +130,6 @@ class WasmDecoder implements ExactDecoder {
   readonly #products: { close(): void } | undefined;
   readonly #caches: CacheMemory;
   readonly #sequences = new Map<number, Sequence>();
-  /** Logits of one row, handed out and used again. */
-  #row: Float32Array | undefined;
   #words: Int32Array;
   #floats: Float32Array;
   #lastHandle = 0;
@@ -223,11 +221,9 @@ class WasmDecoder implements ExactDecoder {
     visit: (logits: Float32Array, index: number) => boolean | undefined,
   ): void {
     const { vocabulary } = this.shape;
-    this.#row ??= new Float32Array(vocabulary);
-    const row = this.#row;
+    // A view of the shared memory: the next batch writes over it.
     this.#compute(rows, logitsOf, undefined, (from, index) => {
-      row.set(this.#floats.subarray(from, from + vocabulary));
-      return visit(row, index) !== false;
+      return visit(this.#floats.subarray(from, from + vocabulary), index) !== false;
     });
   }
 
