@@ -33,7 +33,7 @@ const BATCH_ROWS = 64;
 
 /** With ONNX Runtime: enough that its weights are read once for many rows. */
 const ORT_BATCH_ROWS = 128;
-const ORT_LOGIT_ROWS = 32;
+const ORT_LOGIT_ROWS = 64;
 
 /** Fewest rows whose products ONNX Runtime computes: one row is read faster by the kernels. */
 const ORT_ROWS = 2;

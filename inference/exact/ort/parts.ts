@@ -9,7 +9,7 @@
 export const MOST_SUMS = 196_608;
 
 /** Most rows of a matrix in one part. */
-const PART = 2048;
+const PART = 1536;
 
 /** Shares begin at multiples of it. */
 const STEP = 16;

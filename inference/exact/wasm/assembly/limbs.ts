@@ -14,7 +14,7 @@ import { gate, round4 } from './rows.ts';
 /** Most sums that come back at a time: they stay in the second-level cache. */
 const SUMS: i32 = 196608;
 /** Most rows of a matrix in one part. */
-const PART: i32 = 2048;
+const PART: i32 = 1536;
 /** Shares begin at multiples of it. */
 const STEP: i32 = 16;
 
@@ -140,7 +140,9 @@ export function multiplyLimbs(
     const w1 = widthOf(m1, n1);
     const width = w0 + w1 + widthOf(m2, n2);
     if (width == 0) return;
-    const atOnce = SUMS / (2 * width);
+    // As few calls as fit, of about equal size.
+    const calls = (2 * width * count + SUMS - 1) / SUMS;
+    const atOnce = min((count + calls - 1) / calls, SUMS / (2 * width));
     for (let first = 0; first < count; first += atOnce) {
       const rows = min(atOnce, count - first);
       product(group, part, first, rows);
