@@ -1,45 +1,80 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { bundleProgram, GOLDEN, runProgram } from '../support/isa-program.ts';
+import { bundleProgram, GOLDEN, runLibrary, runProgram } from '../support/isa-program.ts';
 import { EMULATED, findMachine, NATIVE_TIERS, TIERS, TierAbsent } from '../support/isa-tiers.ts';
 import { temporaryFolder } from '../support/temporary.ts';
 
 const here = { command: process.execPath, args: [] };
 const silent = () => {};
 
-describe('the golden program', () => {
-  it.each(NATIVE_TIERS)('gives the golden digest: $name', async (tier) => {
-    const machine = await findMachine(tier, undefined, silent);
-    const { digest, arch } = await runProgram(machine, await bundleProgram(temporaryFolder()), ['small']);
-    expect({ digest, arch }).toEqual({ digest: GOLDEN.small, arch: process.arch });
-  });
+const PARTS = ['kernels', 'ort'] as const;
 
-  it('gives the golden digest on an emulated CPU', { timeout: 120_000 }, async (context) => {
+describe('the golden program', () => {
+  it.each(NATIVE_TIERS.flatMap((tier) => PARTS.map((part) => ({ ...tier, part }))))(
+    'gives the golden digest: $name, $part',
+    async ({ part, ...tier }) => {
+      const machine = await findMachine(tier, undefined, silent);
+      const { digest, arch } = await runProgram(machine, await bundleProgram(temporaryFolder()), part, ['small']);
+      expect({ digest, arch }).toEqual({ digest: GOLDEN.small, arch: process.arch });
+    },
+  );
+
+  it.for(PARTS)('gives the golden digest on an emulated CPU: %s', { timeout: 120_000 }, async (part, context) => {
     const machine = await findMachine(EMULATED, undefined, silent).catch((fault: unknown) => {
       if (!(fault instanceof TierAbsent)) throw fault;
       console.warn(`SKIPPED: ${EMULATED.name}: ${fault.message}`);
       return undefined;
     });
     if (machine === undefined) return context.skip();
-    const { digest, arch } = await runProgram(machine, await bundleProgram(temporaryFolder()), ['small']);
+    const { digest, arch } = await runProgram(machine, await bundleProgram(temporaryFolder()), part, ['small']);
     expect({ digest, arch }).toEqual({ digest: GOLDEN.small, arch: EMULATED.arch });
   });
 
-  it('does not hide an engine that differs', async () => {
-    const program = await bundleProgram(temporaryFolder());
-    const source = readFileSync(program, 'utf8');
-    // both engines alike: only the digests can tell
-    const changed = source.replace('2048 / Math.sqrt(headSize)', '2047 / Math.sqrt(headSize)');
-    expect(changed).not.toBe(source);
-    writeFileSync(program, changed);
-    await expect(runProgram(here, program, ['small'])).rejects.toThrow('SELF_TEST_FAILED');
+  it.each([
+    // all engines alike: only the digests can tell
+    ['kernels', '2048 / Math.sqrt(headSize)', '2047 / Math.sqrt(headSize)', 'SELF_TEST_FAILED'],
+    ['ort', '2048 / Math.sqrt(headSize)', '2047 / Math.sqrt(headSize)', 'SELF_TEST_FAILED'],
+    ['ort', 'weight - 256 * high', 'weight - 255 * high', 'SELF_TEST_FAILED'],
+    ['library', 'initOrt();', 'initOrt(null.no);', 'Cannot read'],
+  ] as const)('does not hide an engine that differs: %s, %s', async (part, from, to, word) => {
+    const folder = temporaryFolder();
+    const changed = await bundleProgram(folder);
+    const files = readdirSync(folder).filter((name) => name.endsWith('.js'));
+    const found = files.filter((name) => readFileSync(join(folder, name), 'utf8').includes(from));
+    expect(found.length).toBeGreaterThan(0);
+    for (const name of found) {
+      const file = join(folder, name);
+      writeFileSync(file, readFileSync(file, 'utf8').replace(from, to));
+    }
+    if (part !== 'library') await expect(runProgram(here, changed, part, ['small'])).rejects.toThrow(word);
+    else await expect(runLibrary(here, changed)).rejects.toThrow(new RegExp(`cannot be loaded.*${word}`));
+  });
+
+  it('tells an ONNX Runtime that cannot be loaded from one that computes wrong', async () => {
+    const folder = temporaryFolder();
+    const alone = await bundleProgram(folder);
+    rmSync(join(folder, 'node_modules'));
+    await expect(runLibrary(here, alone)).rejects.toThrow(TierAbsent);
+    await expect(runLibrary(here, alone)).rejects.toThrow(/cannot be loaded.*onnxruntime-node/);
+    // the kernels need nothing of it
+    expect((await runProgram(here, alone, 'kernels', ['small'])).digest).toBe(GOLDEN.small);
+    expect(await runLibrary(here, await bundleProgram(temporaryFolder()))).toMatch(
+      /^(whole products of 8 bits|pairs of products cut to 16 bits)$/,
+    );
   });
 });
 
 describe('tiers', () => {
   it('have names of their own, and one each without AVX-512, without AVX, and of another architecture', () => {
     expect(new Set(TIERS.map(({ name }) => name)).size).toBe(TIERS.length);
-    expect(TIERS.map(({ cpu }) => cpu).filter(Boolean)).toEqual(['Haswell', 'Westmere', 'max']);
+    expect(TIERS.map(({ cpu }) => cpu).filter(Boolean)).toEqual([
+      'Haswell',
+      'Westmere',
+      'max',
+      'neoverse-n1',
+      'cortex-a57',
+    ]);
   });
 
   it('are absent, not passed, where nothing is found and nothing may be fetched', async () => {

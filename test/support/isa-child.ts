@@ -1,6 +1,9 @@
 /**
- * The program whose one line must be the same on every CPU: `node PROGRAM [small]`. Runs from a bundle beside `kernels.wasm`, so that
- * an emulated Node needs no loader.
+ * The program whose digest must be the same on every CPU: `node PROGRAM kernels|ort|library [small]`. Runs from a bundle beside
+ * `kernels.wasm`, so that an emulated Node needs no loader.
+ *
+ * `kernels` gives the digest of the reference and of the kernels, which must agree; `ort` that of the engine all of whose products are
+ * ONNX Runtime's, of one row and of many; `library` only loads ONNX Runtime and says how it adds.
  *
  * @module
  */
@@ -10,14 +13,18 @@ import type { ExactDecoder } from '../../inference/exact/exact-decoder.ts';
 import { exactModelFrom } from '../../inference/exact/exact-file.ts';
 import type { ExactModel } from '../../inference/exact/exact-model.ts';
 import { loadableModel } from '../../inference/exact/model-bytes.ts';
+import type { OpenProduct } from '../../inference/exact/ort/products.ts';
 import { openReference } from '../../inference/exact/reference/reference-decoder.ts';
 import { selfTest } from '../../inference/exact/self-test.ts';
 import { exponentialTable, rotaryTables, sigmoidTable } from '../../inference/exact/tables.ts';
 import { loadKernels, startNodeThread } from '../../inference/exact/wasm/threads.ts';
-import { openWasmDecoder } from '../../inference/exact/wasm/wasm-decoder.ts';
+import { type LoadableModel, openWasmDecoder } from '../../inference/exact/wasm/wasm-decoder.ts';
 import { seededRandom } from './random.ts';
 import { EXACT_FAMILIES, randomExactModel, randomTokens } from './random-exact-model.ts';
 import { randomSource } from './random-source.ts';
+
+/** What is run: two engines against each other, the third, or only the start of its library. */
+export type IsaPart = 'kernels' | 'ort' | 'library';
 
 /** What the program prints, as JSON. */
 export type IsaReport = {
@@ -25,51 +32,87 @@ export type IsaReport = {
   readonly node: string;
   /**
    * SHA-256 over the logits of a random model of every family (tables as the specification has them), and the commitments of a random
-   * source of every family of files.
+   * source of every family of files. Of `library`: nothing.
    */
   readonly digest: string;
+  /** Of `library`: whether sums of two products are cut to 16 bits here, which tells the instructions it computes with. */
+  readonly saturates?: boolean;
 };
 
 const FEW = ['plain', 'biases and head norms', 'heads of 64', 'extreme with everything'];
 const POSITIONS = 24;
 const FEW_POSITIONS = 10;
 
-const isSmall = process.argv[2] === 'small';
-const curves = { exponential: exponentialTable(), sigmoid: sigmoidTable() };
-const module = await loadKernels();
-const openWasm = (model: ExactModel, threads: number) =>
-  openWasmDecoder(loadableModel(model), { module, startThread: startNodeThread, threads });
+const [part = 'kernels', size] = process.argv.slice(2);
+const isSmall = size === 'small';
+const about = { arch: process.arch, node: process.versions.node };
+if (part === 'library') {
+  const { loadNodeProducts } = await import('../../inference/exact/ort/node-products.ts');
+  print({ ...about, digest: '', saturates: await saturates(loadNodeProducts()) });
+} else if (part === 'kernels' || part === 'ort') print({ ...about, digest: await golden(part) });
+else throw new TypeError(`no part ${part}`);
 
-const hash = createHash('sha256');
-const families = EXACT_FAMILIES.filter(({ name }) => !isSmall || FEW.includes(name));
-for (const [index, { name, options }] of families.entries()) {
-  const noise = randomExactModel(options);
-  const { context, headSize, embedding, vocabulary } = noise.shape;
-  // the tables of the tests are made by the library's functions, which are not the same everywhere
-  const config = { headSize, rotaryBase: 10_000, rotaryScaling: { kind: 'none' } } as const;
-  const model = { ...noise, tables: { ...curves, ...rotaryTables(config, context) } };
-  const isWide = embedding > 1000;
-  const tokens = randomTokens(seededRandom(7), vocabulary, isWide ? 3 : isSmall ? FEW_POSITIONS : POSITIONS);
-  const expected = logitsOf(openReference(model), tokens, tokens.length);
-  const decoder = await openWasm(model, index % 2 === 0 ? 1 : 2);
-  for (const chunk of [tokens.length, 7, 1]) {
-    if (!same(logitsOf(decoder, tokens, chunk), expected)) {
-      throw new Error(`${name}: the kernels differ from the reference in chunks of ${chunk}`);
+/** Digest of everything, by the engines of a part. */
+async function golden(part: 'kernels' | 'ort'): Promise<string> {
+  const curves = { exponential: exponentialTable(), sigmoid: sigmoidTable() };
+  const open = part === 'kernels' ? await openerOfKernels() : await openerWithProducts();
+  const hash = createHash('sha256');
+  const families = EXACT_FAMILIES.filter(({ name }) => !isSmall || FEW.includes(name));
+  for (const [index, { name, options }] of families.entries()) {
+    const noise = randomExactModel(options);
+    const { context, headSize, embedding, vocabulary } = noise.shape;
+    // the tables of the tests are made by the library's functions, which are not the same everywhere
+    const config = { headSize, rotaryBase: 10_000, rotaryScaling: { kind: 'none' } } as const;
+    const model: ExactModel = { ...noise, tables: { ...curves, ...rotaryTables(config, context) } };
+    const isWide = embedding > 1000;
+    const tokens = randomTokens(seededRandom(7), vocabulary, isWide ? 3 : isSmall ? FEW_POSITIONS : POSITIONS);
+    const decoder = await open(loadableModel(model), index % 2 === 0 ? 1 : 2);
+    const whole = logitsOf(decoder, tokens, tokens.length);
+    for (const chunk of [7, 1]) {
+      if (!same(logitsOf(decoder, tokens, chunk), whole)) throw new Error(`${name}: differs in chunks of ${chunk}`);
     }
+    await decoder.close();
+    if (part === 'kernels' && !same(logitsOf(openReference(model), tokens, tokens.length), whole)) {
+      throw new Error(`${name}: the kernels differ from the reference`);
+    }
+    update(hash, whole);
   }
-  await decoder.close();
-  update(hash, expected);
+  await selfTest((model) => open(model, 1));
+  const sources = isSmall ? (['llama'] as const) : (['llama', 'qwen2', 'qwen3'] as const);
+  for (const family of sources) hash.update(exactModelFrom(randomSource({ family, contextLength: 64 })).commitment);
+  return `0x${hash.digest('hex')}`;
 }
-await selfTest((model) => openWasm(model, 1));
 
-const sources = isSmall ? (['llama'] as const) : (['llama', 'qwen2', 'qwen3'] as const);
-for (const family of sources) hash.update(exactModelFrom(randomSource({ family, contextLength: 64 })).commitment);
-const report: IsaReport = {
-  arch: process.arch,
-  node: process.versions.node,
-  digest: `0x${hash.digest('hex')}`,
-};
-process.stdout.write(`${JSON.stringify(report)}\n`);
+type Open = (model: LoadableModel, threads: number) => Promise<ExactDecoder>;
+
+async function openerOfKernels(): Promise<Open> {
+  const module = await loadKernels();
+  return (model, threads) => openWasmDecoder(model, { module, startThread: startNodeThread, threads });
+}
+
+/** Loaded here alone, so that the kernels are tested where ONNX Runtime is not to be had; proves its products first, as serving does. */
+async function openerWithProducts(): Promise<Open> {
+  const { loadNodeProducts } = await import('../../inference/exact/ort/node-products.ts');
+  const { startOrtThread } = await import('../../inference/exact/ort/node-thread.ts');
+  const { testProducts } = await import('../../inference/exact/ort/product-test.ts');
+  const module = await loadKernels();
+  const open = loadNodeProducts();
+  testProducts(open);
+  return (model, threads) =>
+    openWasmDecoder(model, { module, startThread: startOrtThread, threads, products: { from: 1, open } });
+}
+
+/** Two products of 255 and 127 need 17 bits. */
+async function saturates(open: OpenProduct): Promise<boolean> {
+  const { productGraph, ZERO_POINT } = await import('../../inference/exact/ort/product-graph.ts');
+  const [columns, outputs, rows] = [32, 32, 8];
+  const weights = new Int8Array(columns * outputs).fill(127);
+  const session = open(productGraph(columns, outputs, weights), { columns, outputs });
+  const sums = new Int32Array(rows * outputs);
+  session.run(new Uint8Array(rows * columns).fill(255), rows, sums);
+  session.close();
+  return sums.some((sum) => sum !== columns * (255 - ZERO_POINT) * 127);
+}
 
 /** Logits of all tokens, `chunk` at a time. */
 function logitsOf(decoder: ExactDecoder, tokens: readonly number[], chunk: number): Float32Array {
@@ -90,4 +133,8 @@ function update(into: Hash, { buffer, byteOffset, byteLength }: Float32Array): v
 
 function same(a: Float32Array, b: Float32Array): boolean {
   return Buffer.from(a.buffer).equals(Buffer.from(b.buffer));
+}
+
+function print(report: IsaReport): void {
+  process.stdout.write(`${JSON.stringify(report)}\n`);
 }

@@ -5,14 +5,14 @@
  */
 
 import { execFile } from 'node:child_process';
-import { copyFileSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { build } from 'esbuild';
 import { SHIPPED_MODEL } from '../../inference/model-path.ts';
-import type { IsaReport } from './isa-child.ts';
-import type { Machine } from './isa-tiers.ts';
+import type { IsaPart, IsaReport } from './isa-child.ts';
+import { type Machine, TierAbsent } from './isa-tiers.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -31,41 +31,81 @@ export const GOLDEN = {
 /** Arguments of `tracebond`; greedy, so that the logits follow from the prompt. */
 const GENERATE = ['generate', '--model', SHIPPED_MODEL.id, '--prompt', 'Light is', '--max-tokens', '8', '--json'];
 
+/** A program that did not end well. */
+export class ProgramFailed extends Error {
+  override readonly name = 'ProgramFailed';
+}
+
 /** What a program gave. */
 export type IsaResult = { readonly digest: string; readonly arch: string; readonly seconds: number };
 
-/** Bundles the golden program into a folder; returns its path. */
+/** Bundles the golden program into a folder of its own, made anew, where it finds ONNX Runtime if it asks for it; returns its path. */
 export async function bundleProgram(folder: string): Promise<string> {
+  rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
-  const outfile = join(folder, 'golden.mjs');
   await build({
-    entryPoints: [join(ROOT, 'test/support/isa-child.ts')],
-    outfile,
+    entryPoints: {
+      golden: join(ROOT, 'test/support/isa-child.ts'),
+      'thread-main': join(ROOT, 'inference/exact/ort/thread-main.ts'),
+    },
+    outdir: folder,
     bundle: true,
+    // What is loaded late stays in files of its own.
+    splitting: true,
+    external: ['onnxruntime-node'],
     platform: 'node',
     format: 'esm',
     target: 'node20',
     logLevel: 'error',
   });
   copyFileSync(join(ROOT, 'inference/exact/wasm/kernels.wasm'), join(folder, 'kernels.wasm'));
-  return outfile;
+  writeFileSync(join(folder, 'package.json'), '{"type":"module"}\n');
+  symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
+  return join(folder, 'golden.js');
 }
 
-/** Runs the golden program. @throws Error with what it printed if it fails */
-export async function runProgram(machine: Machine, program: string, args: readonly string[] = []): Promise<IsaResult> {
-  const { output, seconds } = await run(machine, [program, ...args]);
+/**
+ * Runs a part of the golden program.
+ *
+ * @throws {@link ProgramFailed} with what it printed last
+ */
+export async function runProgram(
+  machine: Machine,
+  program: string,
+  part: IsaPart,
+  args: readonly string[] = [],
+): Promise<IsaResult> {
+  const { output, seconds } = await run(machine, [program, part, ...args]);
   const { digest, arch } = JSON.parse(output) as IsaReport;
   return { digest, arch, seconds };
+}
+
+/**
+ * Loads ONNX Runtime and nothing else; returns a word on the instructions it computes with.
+ *
+ * @throws {@link TierAbsent} why it cannot be loaded
+ */
+export async function runLibrary(machine: Machine, program: string): Promise<string> {
+  try {
+    const { saturates } = JSON.parse((await run(machine, [program, 'library'])).output) as IsaReport;
+    return saturates === true ? 'pairs of products cut to 16 bits' : 'whole products of 8 bits';
+  } catch (fault) {
+    throw new TierAbsent(`ONNX Runtime cannot be loaded: ${fault instanceof Error ? fault.message : String(fault)}`);
+  }
 }
 
 /**
  * Runs `tracebond generate` of the build on one thread.
  *
  * @param entry - from {@link writeGenerate}
- * @throws Error with what it printed if it fails
+ * @throws {@link ProgramFailed} with what it printed last
  */
-export async function runGenerate(machine: Machine, entry: string): Promise<Omit<IsaResult, 'arch'>> {
-  const { output, seconds } = await run(machine, [entry, ...GENERATE, '--threads', '1']);
+export async function runGenerate(
+  machine: Machine,
+  entry: string,
+  engine: 'wasm' | 'ort' | 'auto',
+): Promise<Omit<IsaResult, 'arch'>> {
+  const { output, seconds } = await run(machine, [entry, ...GENERATE, '--engine', engine, '--threads', '1']);
   return { digest: (JSON.parse(output) as { readonly logitsDigest: string }).logitsDigest, seconds };
 }
 
@@ -97,10 +137,13 @@ async function run(
 ): Promise<{ output: string; seconds: number }> {
   const started = performance.now();
   const { NODE_OPTIONS: _, ...env } = process.env;
-  const { stdout } = await promisify(execFile)(command, [...args, ...program], {
-    env,
-    timeout: PATIENCE_MS,
-    maxBuffer: 1 << 24,
-  });
-  return { output: stdout, seconds: (performance.now() - started) / 1000 };
+  const options = { env, timeout: PATIENCE_MS, maxBuffer: 1 << 24 };
+  try {
+    const { stdout } = await promisify(execFile)(command, [...args, ...program], options);
+    return { output: stdout, seconds: (performance.now() - started) / 1000 };
+  } catch (fault) {
+    const { code, signal, stderr } = fault as { code?: unknown; signal?: unknown; stderr?: string };
+    const words = (stderr ?? '').split('\n').filter((line) => /error|signal|cannot|differ/i.test(line));
+    throw new ProgramFailed(`ended with ${signal ?? code}: ${words.slice(0, 3).join(' ').trim()}`, { cause: fault });
+  }
 }

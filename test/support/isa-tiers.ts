@@ -8,7 +8,7 @@
  */
 
 import { execFile } from 'node:child_process';
-import { accessSync, constants, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { accessSync, constants, existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 
@@ -20,6 +20,10 @@ export type Tier = {
   /** QEMU's name of the CPU; not emulated where it is absent. */
   readonly cpu?: string;
   readonly flags?: readonly string[];
+  /** Only ONNX Runtime's products differ from another tier: nothing else is run. */
+  readonly isOnlyProducts?: boolean;
+  /** ONNX Runtime computes wrong sums with this CPU's instructions, as far as is known; its self-test has to say so. */
+  readonly isRefused?: boolean;
 };
 
 /** How Node is started on a tier: `command`, then `args`, then the program. */
@@ -49,6 +53,19 @@ export const TIERS: readonly Tier[] = [
   { name: 'x86-64 without AVX-512 (Haswell)', arch: 'x64', cpu: 'Haswell' },
   EMULATED,
   { name: 'aarch64', arch: 'arm64', cpu: 'max' },
+  {
+    name: 'aarch64 without products of matrices (Neoverse N1)',
+    arch: 'arm64',
+    cpu: 'neoverse-n1',
+    isOnlyProducts: true,
+  },
+  {
+    name: 'aarch64 without products of vectors (Cortex-A57)',
+    arch: 'arm64',
+    cpu: 'cortex-a57',
+    isOnlyProducts: true,
+    isRefused: true,
+  },
 ];
 
 /** Those that need nothing but this computer. */
@@ -62,6 +79,19 @@ const GUESTS = {
     libraries: ['libc6-arm64-cross', 'libstdc++6-arm64-cross', 'libgcc-s1-arm64-cross'],
   },
 } as const;
+
+/**
+ * What QEMU shows a guest as `/proc/cpuinfo` instead of this computer's own, of which ONNX Runtime's library for another CPU dies. Which
+ * instructions there are it asks the processor.
+ */
+const CPU_OF_ARM64 = `processor\t: 0
+Features\t: fp asimd cpuid
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU variant\t: 0x1
+CPU part\t: 0xd07
+CPU revision\t: 0
+`;
 
 /** The package of the statically linked emulators; runs from any folder. */
 const EMULATORS = 'qemu-user-static';
@@ -92,11 +122,11 @@ export async function findMachine(
     await runIn('tar', ['-xzf', archive, 'package/bin/node'], folder);
     rmSync(join(folder, archive));
   });
-  const root = await fetched(cache, `${arch}-libraries`, onProgress, (folder) => unpack(guest.libraries, folder));
-  return {
-    command,
-    args: ['-L', join(root, 'usr/aarch64-linux-gnu'), '-cpu', cpu, join(node, 'package/bin/node'), ...flags],
-  };
+  const libraries = await fetched(cache, `${arch}-libraries`, onProgress, (folder) => unpack(guest.libraries, folder));
+  const root = join(libraries, 'usr/aarch64-linux-gnu');
+  mkdirSync(join(root, 'proc'), { recursive: true });
+  writeFileSync(join(root, 'proc/cpuinfo'), CPU_OF_ARM64);
+  return { command, args: ['-L', root, '-cpu', cpu, join(node, 'package/bin/node'), ...flags] };
 }
 
 async function findEmulator(
