@@ -60,7 +60,7 @@ describe('the golden program', () => {
     // the kernels need nothing of it
     expect((await runProgram(here, alone, 'kernels', ['small'])).digest).toBe(GOLDEN.small);
     expect(await runLibrary(here, await bundleProgram(temporaryFolder()))).toMatch(
-      /^(whole products of 8 bits|pairs of products cut to 16 bits)$/,
+      /^adds (in 32 bits|(unsigned by )?signed bytes in 16 bits)$/,
     );
   });
 });

@@ -35,8 +35,8 @@ export type IsaReport = {
    * source of every family of files. Of `library`: nothing.
    */
   readonly digest: string;
-  /** Of `library`: whether sums of two products are cut to 16 bits here, which tells the instructions it computes with. */
-  readonly saturates?: boolean;
+  /** Of `library`: how sums of two products are held here, which tells the instructions it computes with. */
+  readonly adds?: string;
 };
 
 const FEW = ['plain', 'biases and head norms', 'heads of 64', 'extreme with everything'];
@@ -48,7 +48,7 @@ const isSmall = size === 'small';
 const about = { arch: process.arch, node: process.versions.node };
 if (part === 'library') {
   const { loadNodeProducts } = await import('../../inference/exact/ort/node-products.ts');
-  print({ ...about, digest: '', saturates: await saturates(loadNodeProducts()) });
+  print({ ...about, digest: '', adds: await howItAdds(loadNodeProducts()) });
 } else if (part === 'kernels' || part === 'ort') print({ ...about, digest: await golden(part) });
 else throw new TypeError(`no part ${part}`);
 
@@ -102,16 +102,20 @@ async function openerWithProducts(): Promise<Open> {
     openWasmDecoder(model, { module, startThread: startOrtThread, threads, products: { from: 1, open } });
 }
 
-/** Two products of 255 and 127 need 17 bits. */
-async function saturates(open: OpenProduct): Promise<boolean> {
+/** By two products of bytes whose sum needs more than 16 bits with a sign: of unsigned by signed ones (255 * 127), and of signed ones (-128 * -128). */
+async function howItAdds(open: OpenProduct): Promise<string> {
   const { productGraph, ZERO_POINT } = await import('../../inference/exact/ort/product-graph.ts');
   const [columns, outputs, rows] = [32, 32, 8];
-  const weights = new Int8Array(columns * outputs).fill(127);
-  const session = open(productGraph(columns, outputs, weights), { columns, outputs });
-  const sums = new Int32Array(rows * outputs);
-  session.run(new Uint8Array(rows * columns).fill(255), rows, sums);
-  session.close();
-  return sums.some((sum) => sum !== columns * (255 - ZERO_POINT) * 127);
+  const isWrong = (activation: number, weight: number) => {
+    const weights = new Int8Array(columns * outputs).fill(weight);
+    const session = open(productGraph(columns, outputs, weights), { columns, outputs });
+    const sums = new Int32Array(rows * outputs);
+    session.run(new Uint8Array(rows * columns).fill(activation), rows, sums);
+    session.close();
+    return sums.some((sum) => sum !== columns * (activation - ZERO_POINT) * weight);
+  };
+  if (isWrong(255, 127)) return 'adds unsigned by signed bytes in 16 bits';
+  return isWrong(0, -128) ? 'adds signed bytes in 16 bits' : 'adds in 32 bits';
 }
 
 /** Logits of all tokens, `chunk` at a time. */

@@ -87,8 +87,7 @@ export async function runProgram(
  */
 export async function runLibrary(machine: Machine, program: string): Promise<string> {
   try {
-    const { saturates } = JSON.parse((await run(machine, [program, 'library'])).output) as IsaReport;
-    return saturates === true ? 'pairs of products cut to 16 bits' : 'whole products of 8 bits';
+    return (JSON.parse((await run(machine, [program, 'library'])).output) as IsaReport).adds ?? '';
   } catch (fault) {
     throw new TierAbsent(`ONNX Runtime cannot be loaded: ${fault instanceof Error ? fault.message : String(fault)}`);
   }
@@ -143,7 +142,8 @@ async function run(
     return { output: stdout, seconds: (performance.now() - started) / 1000 };
   } catch (fault) {
     const { code, signal, stderr } = fault as { code?: unknown; signal?: unknown; stderr?: string };
-    const words = (stderr ?? '').split('\n').filter((line) => /error|signal|cannot|differ/i.test(line));
-    throw new ProgramFailed(`ended with ${signal ?? code}: ${words.slice(0, 3).join(' ').trim()}`, { cause: fault });
+    const words = (stderr ?? '').split('\n').filter((line) => /error|signal|cannot|differ|code: '/i.test(line));
+    const said = words.filter((line) => !/\bthrow\b/.test(line)).map((line) => line.trim());
+    throw new ProgramFailed(`ended with ${signal ?? code}: ${said.slice(0, 3).join(' ')}`, { cause: fault });
   }
 }

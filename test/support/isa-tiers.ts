@@ -22,7 +22,10 @@ export type Tier = {
   readonly flags?: readonly string[];
   /** Only ONNX Runtime's products differ from another tier: nothing else is run. */
   readonly isOnlyProducts?: boolean;
-  /** ONNX Runtime computes wrong sums with this CPU's instructions, as far as is known; its self-test has to say so. */
+  /**
+   * ONNX Runtime computes wrong sums with this CPU's instructions, and its self-test has to say so. Those of NEON alone add two products of signed
+   * bytes in 16 bits, which is too little for two of -128 * -128.
+   */
   readonly isRefused?: boolean;
 };
 
