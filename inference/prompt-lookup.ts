@@ -5,7 +5,7 @@
  * without copies costs next to nothing and a copy is found again at once. So many ids are proposed as make the expected gain greatest
  * at the costs of batches on this computer.
  *
- * D1. However a text goes, what wrong proposals cost beyond what right ones saved is at most the time of 3 rows and 3 % of its ids.
+ * D1. However a text goes, what wrong proposals cost beyond what right ones saved is at most the time of 4 rows and 5 % of its ids.
  *
  * @module
  */
@@ -26,8 +26,8 @@ const CANDIDATES = 32;
 const LEAST_GAIN = 1.1;
 
 /** What may be lost (D1): rows, and rows for each id of the text after the prompt. */
-const LOSS = 3;
-const LOSS_SHARE = 0.03;
+const LOSS = 4;
+const LOSS_SHARE = 0.05;
 
 /** How often a continuation comes before anything was seen, by the length of its match from `from` on. */
 const PRIORS: readonly { readonly from: number; readonly chance: number }[] = [

@@ -27,8 +27,8 @@ const LEDGER = new URL('../../agents/examples/expense-auditor/ledger.csv', impor
 
 const TEXTS = {
   copies: {
-    chat: true,
-    prompt: (ledger: string) => `Here is a table:\n\n${ledger}\nRepeat this table, line by line, word for word.`,
+    chat: false,
+    prompt: (ledger: string) => `The ledger:\n${ledger}\nThe ledger:\n${ledger}\nThe ledger:\n`,
   },
   prose: {
     chat: false,

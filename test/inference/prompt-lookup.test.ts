@@ -99,7 +99,7 @@ describe('prompt lookup', () => {
     }
   });
 
-  it('loses at most 3 rows and 3 % of the ids, however the text goes', () => {
+  it('loses at most 4 rows and 5 % of the ids, however the text goes', () => {
     const pieces = fc.array(fc.tuple(fc.integer({ min: 0, max: 3 }), fc.integer({ min: 1, max: 40 })), {
       maxLength: 30,
     });
@@ -112,7 +112,7 @@ describe('prompt lookup', () => {
         const text = list.flatMap(([which, length]) => stock[which]?.slice(0, length) ?? []);
         if (text.length === 0) return;
         const { gain } = run(promptLookup(costOf), stock.flat(), text, costOf);
-        expect(text.length / gain - text.length).toBeLessThanOrEqual(3 + 0.03 * text.length + 1e-6);
+        expect(text.length / gain - text.length).toBeLessThanOrEqual(4 + 0.05 * text.length + 1e-6);
       }),
       { numRuns: 300 },
     );
@@ -124,7 +124,7 @@ describe('prompt lookup', () => {
       for (const costOf of [CHEAP, DEAR]) {
         const text = [...quoted.slice(0, length), ...noise(10, 1000)];
         const { gain } = run(promptLookup(costOf), quoted, text, costOf);
-        expect(text.length / gain - text.length).toBeLessThanOrEqual(3 + 0.03 * text.length + 1e-6);
+        expect(text.length / gain - text.length).toBeLessThanOrEqual(4 + 0.05 * text.length + 1e-6);
       }
     }
   });
