@@ -3,6 +3,8 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { readEnvironment } from '../../../agents/cli/environment.ts';
 import type { ExactDecoder, Row } from '../../../inference/exact/exact-decoder.ts';
 import { type ExactFile, ensureExactFile, readExactModel } from '../../../inference/exact/exact-file.ts';
+import { loadNodeProducts } from '../../../inference/exact/ort/node-products.ts';
+import { startOrtThread } from '../../../inference/exact/ort/node-thread.ts';
 import { openReference } from '../../../inference/exact/reference/reference-decoder.ts';
 import { loadKernels, startNodeThread } from '../../../inference/exact/wasm/threads.ts';
 import { openWasmDecoder } from '../../../inference/exact/wasm/wasm-decoder.ts';
@@ -10,12 +12,29 @@ import { openGgufSource } from '../../../inference/gguf/gguf-source.ts';
 import { openTokenizer } from '../../../inference/tokenizer.ts';
 import { expectSameBits, type Transcript, transcriptOf } from '../../support/exact-decoder-suite.ts';
 import { qualityText } from '../../support/quality.ts';
+import { seededRandom } from '../../support/random.ts';
+import { answerAlone, answerTogether, mixedRequests } from '../../support/request-batch.ts';
 import { describeSmolLM2 } from '../../support/smollm2.ts';
 
 const POSITIONS = 64;
 
 /** Positions of each of 8 sequences in one batch. */
 const SHARED = 12;
+
+/** Requests of one batch, and the longest of their prompts. */
+const REQUESTS = 32;
+const LONGEST = 24;
+
+/** With `from`, products of as many rows and more by ONNX Runtime: all of them, or as it serves. */
+const ENGINES: readonly { readonly name: string; readonly threads: number; readonly from?: number }[] = [
+  { name: 'wasm on 1 thread', threads: 1 },
+  { name: 'wasm on 2 threads', threads: 2 },
+  { name: 'wasm on 4 threads', threads: 4 },
+  { name: 'ort from 1 row on 1 thread', threads: 1, from: 1 },
+  { name: 'ort from 2 rows on 2 threads', threads: 2, from: 2 },
+];
+
+const openOrt = loadNodeProducts();
 
 /** SHA-256 over the logits of the first 64 positions of the text, `[64, 49152]` binary32, little-endian. */
 const GOLDEN = '216b5b33cf14ce48869b3c1fdbf525da51b90c963bf601fec04980e3cf593bd3';
@@ -24,6 +43,8 @@ describeSmolLM2('SmolLM2 in the exact form', (path) => {
   let file: ExactFile;
   let tokens: readonly number[];
   let expected: Transcript;
+  /** What engines gave 32 requests, each alone. */
+  const aloneByEngine = new Map<string, string>();
 
   beforeAll(async () => {
     const source = openGgufSource(path);
@@ -39,19 +60,30 @@ describeSmolLM2('SmolLM2 in the exact form', (path) => {
     expect(createHash('sha256').update(expected.logits).digest('hex')).toBe(GOLDEN);
   });
 
-  it.each([1, 2, 4])(
-    'gives the same hidden states, caches and logits by the kernels on %i threads',
-    async (threads) => {
-      await withDecoder(threads, (decoder) => {
-        for (const chunk of [POSITIONS, 7, 1]) {
-          expectSameBits(transcriptOf(decoder, tokens, chunk, POSITIONS), expected);
-        }
-      });
-    },
-  );
+  it.each(ENGINES)('gives the same hidden states, caches and logits: $name', async (engine) => {
+    await withDecoder(engine, (decoder) => {
+      expect(decoder.name).toBe(engine.from === undefined ? 'wasm' : 'ort');
+      for (const chunk of [POSITIONS, 7, 1]) {
+        expectSameBits(transcriptOf(decoder, tokens, chunk, POSITIONS), expected);
+      }
+    });
+  });
 
-  it.each([1, 2, 4])('gives each of 8 sequences in one batch what it gets alone, on %i threads', async (threads) => {
-    await withDecoder(threads, (decoder) => {
+  it.each(ENGINES)('gives the golden logits with nobody looking between the layers: $name', async (engine) => {
+    await withDecoder(engine, (decoder) => {
+      const hash = createHash('sha256');
+      const sequence = decoder.openSequence(POSITIONS);
+      const rows = tokens.map((token) => ({ sequence, token }));
+      decoder.forwardEach(rows, [...rows.keys()], (logits) => {
+        hash.update(logits);
+        return true;
+      });
+      expect(hash.digest('hex')).toBe(GOLDEN);
+    });
+  });
+
+  it.each(ENGINES)('gives each of 8 sequences in one batch what it gets alone: $name', async (engine) => {
+    await withDecoder(engine, (decoder) => {
       const { vocabulary } = decoder.shape;
       const sequences = Array.from({ length: 8 }, () => decoder.openSequence(POSITIONS));
       // the first is the reference's text, the others have the same in another order
@@ -77,9 +109,32 @@ describeSmolLM2('SmolLM2 in the exact form', (path) => {
     });
   });
 
-  async function withDecoder(threads: number, use: (decoder: ExactDecoder) => void): Promise<void> {
+  it.each(ENGINES.filter(({ threads, from }) => threads === 2 || (threads === 1 && from !== undefined)))(
+    'gives each of 32 requests of mixed lengths in one batch what it gets alone, padded or not: $name',
+    { timeout: 120_000 },
+    async (engine) => {
+      await withDecoder(engine, (decoder) => {
+        const random = seededRandom(31);
+        const { vocabulary } = decoder.shape;
+        const requests = mixedRequests(random, { count: REQUESTS, longest: LONGEST, vocabulary });
+        const alone = requests.map((request) => answerAlone(decoder, request));
+        expect(new Set(alone.flatMap(({ logits }) => logits)).size).toBeGreaterThan(300);
+        expect(answerTogether(decoder, requests, { random, order: 'interleaved' })).toEqual(alone);
+        expect(answerTogether(decoder, requests, { random, order: 'mixed', padTo: LONGEST })).toEqual(alone);
+        aloneByEngine.set(engine.name, JSON.stringify(alone));
+        expect(new Set(aloneByEngine.values()).size).toBe(1);
+      });
+    },
+  );
+
+  async function withDecoder(
+    { threads, from }: (typeof ENGINES)[number],
+    use: (decoder: ExactDecoder) => void,
+  ): Promise<void> {
     const module = await loadKernels();
-    const decoder = await openWasmDecoder(file, { module, startThread: startNodeThread, threads });
+    const products = from === undefined ? {} : { startThread: startOrtThread, products: { from, open: openOrt } };
+    const options = { module, startThread: startNodeThread, threads, maxRows: REQUESTS * LONGEST, ...products };
+    const decoder = await openWasmDecoder(file, options);
     try {
       use(decoder);
     } finally {
