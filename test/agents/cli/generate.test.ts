@@ -36,7 +36,7 @@ describe('tracebond generate', () => {
     expect(first).toMatchObject({
       model: 'tiny',
       profile: 'exact',
-      engine: 'wasm',
+      engine: 'ort',
       seed: 0,
       temperature: 0,
       topP: 1,
@@ -50,6 +50,20 @@ describe('tracebond generate', () => {
     expect({ engine, threads }).toEqual({ engine: 'reference', threads: 1 });
     expect(timing.readyMs).toBeGreaterThan(0);
     expect(first).toMatchObject(bits);
+  });
+
+  it.each([
+    { engine: 'reference' },
+    { engine: 'wasm', threads: '1' },
+    { engine: 'wasm', threads: '3' },
+    { engine: 'ort', threads: '1' },
+    { engine: 'ort', threads: '3' },
+  ] as const)('computes with the engine that is asked for, and the output is the same: %j', async (options) => {
+    const prompt = 'the cat and the dog and the cat';
+    const { timing: _, engine: __, threads: ___, ...expected } = await run({ prompt });
+    const { timing: ____, engine, threads, ...bits } = await run({ prompt, ...options });
+    expect({ engine, threads: String(threads) }).toEqual({ threads: '1', ...options });
+    expect(bits).toEqual(expected);
   });
 
   it('says what it computed, and computes nothing ahead when told so', async () => {
@@ -101,8 +115,8 @@ describe('tracebond generate', () => {
   });
 
   it('refuses an engine that does not compute the profile', async () => {
-    for (const options of [{ engine: 'ort' }, { profile: 'float-same-isa', engine: 'wasm' }] as const) {
-      await expect(run(options)).rejects.toMatchObject({ code: 'BAD_OPTION' });
+    for (const engine of ['reference', 'wasm'] as const) {
+      await expect(run({ profile: 'float-same-isa', engine })).rejects.toMatchObject({ code: 'BAD_OPTION' });
     }
   });
 
