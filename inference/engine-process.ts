@@ -19,9 +19,6 @@ import { ServerError } from './server-errors.ts';
 /** Variables of the environment that the engine's process may see: no key and no password of the server's. */
 const ENVIRONMENT = ['HOME', 'LANG', 'LD_LIBRARY_PATH', 'DYLD_LIBRARY_PATH', 'PATH', 'TMPDIR', 'TZ'];
 
-/** glibc gives back what loading the model freed, 110 MB of the shipped one's; other systems take no notice. */
-const ALLOCATOR = { MALLOC_TRIM_THRESHOLD_: '131072' };
-
 /** Characters of standard error that are kept for the message when a process does not start. */
 const STDERR_TAIL = 2048;
 
@@ -78,7 +75,7 @@ export class EngineProcess {
   static async start(options: ProcessOptions): Promise<EngineProcess> {
     const child = fork(fileURLToPath(options.entry.url), {
       execArgv: options.entry.execArgv,
-      env: { ...Object.fromEntries(ENVIRONMENT.map((name) => [name, process.env[name]])), ...ALLOCATOR },
+      env: Object.fromEntries(ENVIRONMENT.map((name) => [name, process.env[name]])),
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     });
     let stderr = '';

@@ -57,23 +57,22 @@ export function openProducts(
   const close = () => {
     for (const { session } of all.splice(0)) session.close();
   };
-  const parts = plan.groups.map((group) => partsOf(group, place.thread, place.threads));
-  const loaded = new Map<Part, Loaded>();
+  const load = (part: Part): Loaded => {
+    const { columns, outputs } = part;
+    const graph = productGraph(columns, outputs, weightsOf(part, buffer));
+    lintExactGraph(graph);
+    const loaded = { columns, outputs, session: open(graph, part) };
+    all.push(loaded);
+    return loaded;
+  };
+  let groups: Loaded[][];
   try {
-    // The largest first: what loading frees is then large enough for those that follow, and an eighth less memory stays taken.
-    for (const part of parts.flat().sort((a, b) => b.columns * b.outputs - a.columns * a.outputs)) {
-      const { columns, outputs } = part;
-      const graph = productGraph(columns, outputs, weightsOf(part, buffer));
-      lintExactGraph(graph);
-      const one = { columns, outputs, session: open(graph, part) };
-      all.push(one);
-      loaded.set(part, one);
-    }
+    // In the order in which they are used: another one, which takes less memory, is a tenth slower.
+    groups = plan.groups.map((group) => partsOf(group, place.thread, place.threads).map(load));
   } catch (error) {
     close();
     throw error;
   }
-  const groups = parts.map((group) => group.map((part) => loaded.get(part)));
   // The runtime takes no shared memory: rows and sums are copied.
   const rows = new Uint8Array(2 * plan.mostRows * Math.max(0, ...all.map(({ columns }) => columns)));
   const sums = new Int32Array(MOST_SUMS);
