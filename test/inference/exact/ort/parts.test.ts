@@ -26,8 +26,8 @@ const GROUPS: readonly (readonly [name: string, group: Group])[] = [
   ['a plain matrix of a vocabulary', [place(49_152, false)]],
   ['a vocabulary of an odd size', [place(151_937, false)]],
   ['parts that end at different places', [place(8960, true), place(4097, false), place(2048, true)]],
-  ['exactly one part on a thread', [place(2048, false)]],
-  ['one row more than a part', [place(2049, true)]],
+  ['rows around the size of a part', [1535, 1536, 1537].map((rows) => place(rows, true))],
+  ['rows around twice the size of a part', [3071, 3072, 3073].map((rows) => place(rows, false))],
 ];
 
 describe.each(GROUPS)('parts of %s', (_, group) => {
