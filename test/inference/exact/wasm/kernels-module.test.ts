@@ -54,9 +54,12 @@ describe('the module of the kernels', () => {
     expect(used).toEqual(Object.keys(FLOAT_OPCODES).sort());
   });
 
-  it('imports a memory and nothing else', () => {
+  it('imports a memory and the products of the host, and nothing else', () => {
     const { Module } = Reflect.get(globalThis, 'WebAssembly');
-    expect(Module.imports(new Module(KERNELS))).toEqual([{ module: 'env', name: 'memory', kind: 'memory' }]);
+    expect(Module.imports(new Module(KERNELS))).toEqual([
+      { module: 'env', name: 'memory', kind: 'memory' },
+      { module: 'env', name: 'product', kind: 'function' },
+    ]);
   });
 });
 
