@@ -61,6 +61,16 @@ describe('ort against the reference', () => {
     }
   });
 
+  it('gives the same bits where the sums of a batch come in several calls, none of which fits exactly', async () => {
+    // three parts of 1,536 grouped rows beside each other: 10 2/3 rows of a batch fit
+    const model = randomExactModel({ heads: 6, kvHeads: 6, headSize: 256, embedding: 33, layers: 1 });
+    const tokens = randomTokens(seededRandom(7), model.shape.vocabulary, 65);
+    const expected = transcriptOf(openReference(model, { maxRows: 128 }), tokens, tokens.length);
+    const decoder = await open(model);
+    for (const chunk of [65, 32, 22, 11, 10]) expectSameBits(transcriptOf(decoder, tokens, chunk), expected);
+    await decoder.close();
+  });
+
   it.each([false, true])('hands out limbs of 7 bits, of which all are met: extreme %s', async (extreme) => {
     const model = randomExactModel({ extreme, biases: true });
     const met = new Set<number>();
