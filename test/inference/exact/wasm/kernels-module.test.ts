@@ -57,8 +57,8 @@ describe('the module of the kernels', () => {
   it('imports a memory and the products of the host, and nothing else', () => {
     const { Module } = Reflect.get(globalThis, 'WebAssembly');
     expect(Module.imports(new Module(KERNELS))).toEqual([
-      { module: 'env', name: 'memory', kind: 'memory' },
       { module: 'env', name: 'product', kind: 'function' },
+      { module: 'env', name: 'memory', kind: 'memory' },
     ]);
   });
 });
