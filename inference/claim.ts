@@ -51,9 +51,8 @@ export async function followClaim<T>(
   while (follower.end === undefined) {
     const { asked } = follower;
     const { rows } = sequence;
-    // A known beginning of the prompt, or what was computed and is right; the last asked row is wanted in any case.
-    const start = Math.min(sequence.length, asked.length - 1);
-    if (sequence.length > start) rows?.truncate(start);
+    // A known beginning of the prompt, or what was computed and is right: always less than what is asked.
+    const start = sequence.length;
     const first = asked.length - 1 - start;
     const ids = [...asked.slice(start), ...(rows === undefined ? [] : follower.ahead(rows.vocabulary))];
     if (rows === undefined) follower.take(await sequence.feed(ids, signal));

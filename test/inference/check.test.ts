@@ -95,7 +95,7 @@ describe('a true output', () => {
   });
 
   it('computes each position once, in batches', async () => {
-    const decoder = openReference(exact, { maxRows: 16 });
+    const decoder = openReference(exact, { maxRows: 20 });
     const rows: number[] = [];
     const forward = decoder.forward.bind(decoder);
     decoder.forward = (batch, logitsOf, onLayer) => {

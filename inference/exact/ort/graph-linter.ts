@@ -190,7 +190,7 @@ function lintNode(model: Uint8Array, region: Region, index: number): Product {
   if (op !== 'MatMulInteger') node.fail(`${op} is not allowed`, at);
   if (node.regions('attribute').length > 0) node.fail('attributes are not allowed', at);
   const count = node.regions('input').length;
-  // A fourth would be the weights' own zero point, even one that is called by the empty name.
+  // The fourth input of the operation is a zero point of the weights; one that is called by the empty name counts too.
   if (count !== 3) node.fail(`expected three inputs, got ${count}`, at);
   return { name, inputs: node.names('input') as [string, string, string], output: node.name('output') };
 }
