@@ -444,8 +444,10 @@ describe('refuses', () => {
   });
 
   it('the good graph cut off anywhere, and with anything behind it', () => {
-    for (let length = 0; length < good.length; length++) expect(refusalOf(good.subarray(0, length))?.code).toBe('GRAPH_NOT_EXACT');
-    for (let byte = 0; byte < 256; byte++) expect(refusalOf(Uint8Array.of(...good, byte))?.code).toBe('GRAPH_NOT_EXACT');
+    for (let length = 0; length < good.length; length++)
+      expect(refusalOf(good.subarray(0, length))?.code).toBe('GRAPH_NOT_EXACT');
+    for (let byte = 0; byte < 256; byte++)
+      expect(refusalOf(Uint8Array.of(...good, byte))?.code).toBe('GRAPH_NOT_EXACT');
   });
 
   it('the good graph twice over: a lenient reader merges the two', () => {
