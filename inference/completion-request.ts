@@ -5,16 +5,33 @@
  * @module
  */
 
+import { toHex } from '../attest/core/bytes.ts';
+import type { Digest } from '../attest/core/hash.ts';
 import type { InferenceRequest } from '../attest/trace/inference-request.ts';
 import type { CompletionRequest } from './engine.ts';
 
-/** What an engine must compute for a request; the digests and the seed stay behind, greedy decoding draws nothing. */
-export function toCompletionRequest(request: InferenceRequest): CompletionRequest {
-  const { messages, maxTokens, responseFormat, stop } = request;
+/**
+ * What an engine must compute for a request; the digests stay behind.
+ *
+ * @param seed - seed of the inference, 32 bytes, of `computeInferenceSeed`
+ */
+export function toCompletionRequest(request: InferenceRequest, seed: Digest): CompletionRequest {
+  const { messages, prompt, tools, toolChoice, parallelToolCalls, maxTokens, responseFormat, sampling, stop } = request;
+  const { type } = responseFormat;
   return {
-    messages: messages.map(({ role, content, name }) => (name === null ? { role, content } : { role, content, name })),
+    messages: messages.map(({ role, content, name, toolCalls, toolCallId }) => ({
+      role,
+      content,
+      ...(name === null ? {} : { name }),
+      ...(toolCalls.length === 0 ? {} : { toolCalls }),
+      ...(toolCallId === null ? {} : { toolCallId }),
+    })),
+    ...(prompt === null ? {} : { prompt }),
     maxTokens,
-    ...(responseFormat.type === 'choice' ? { choices: responseFormat.choices } : {}),
+    ...(type === 'choice' ? { choices: responseFormat.choices } : {}),
+    ...(type === 'json_object' || type === 'json_schema' ? { format: responseFormat } : {}),
+    ...(toolChoice.type === 'none' ? {} : { toolUse: { tools, choice: toolChoice, parallel: parallelToolCalls } }),
     ...(stop.length > 0 ? { stop } : {}),
+    ...(sampling.temperature === 0 ? {} : { sampling: { ...sampling, seed: toHex(seed) } }),
   };
 }

@@ -8,6 +8,7 @@
  */
 
 import type { Hex } from '../attest/core/bytes.ts';
+import type { RequestTool, RequestToolCall, ResponseFormat, ToolChoice } from '../attest/trace/inference-request.ts';
 import type { PartialAnswer } from '../attest/verify/executor.ts';
 import type { Sequences } from './sequences.ts';
 
@@ -16,19 +17,37 @@ export type ChatMessage = {
   readonly role: 'system' | 'user' | 'assistant' | 'tool';
   readonly content: string;
   readonly name?: string;
+  /** Calls that an assistant made. */
+  readonly toolCalls?: readonly RequestToolCall[];
+  /** The call that a message of the role `tool` answers. */
+  readonly toolCallId?: string;
 };
 
 /** Names of the numerics profiles: the same bits everywhere, or on one class of CPU only. */
 export type ProfileName = 'exact' | 'float-same-isa';
 
-/** What an engine is asked: greedy decoding by default, optionally to one of `choices`. */
+/** Which tools may be called, and how. */
+export type ToolUse = {
+  /** At least one. */
+  readonly tools: readonly RequestTool[];
+  readonly choice: Exclude<ToolChoice, { readonly type: 'none' }>;
+  readonly parallel: boolean;
+};
+
+/** What an engine is asked: greedy decoding by default, of free text unless `choices`, `format` or `toolUse` say otherwise. */
 export type CompletionRequest = {
+  /** Empty exactly where there is a `prompt`. */
   readonly messages: readonly ChatMessage[];
+  /** Text that is continued as it stands. */
+  readonly prompt?: string;
   /** Most tokens of output, at least 1. */
   readonly maxTokens: number;
   /** When present, the output is exactly one of these texts. */
   readonly choices?: readonly string[];
-  /** Texts before which the output ends. */
+  /** When present, the output is JSON of this form, whole within `maxTokens`, or calls of tools where these are there. */
+  readonly format?: Extract<ResponseFormat, { readonly type: 'json_object' | 'json_schema' }>;
+  readonly toolUse?: ToolUse;
+  /** Texts before which the output ends; of free text only. */
   readonly stop?: readonly string[];
   /** Temperature and top-p in 1/10,000, top-k (0 for none), and the inference seed, 32 bytes; temperature 0 is greedy. */
   readonly sampling?: {
@@ -37,6 +56,29 @@ export type CompletionRequest = {
     readonly topK: number;
     readonly seed: Hex;
   };
+  /** Asks for the logarithms of probabilities, with so many of the most probable tokens at each place, `[0, 20]`. They decide nothing. */
+  readonly logprobs?: number;
+};
+
+/** A token and the natural logarithm of its probability, before sampling and masks. */
+export type TokenProbability = {
+  readonly id: number;
+  readonly text: string;
+  /** Bytes that the token adds; a character may lie in several tokens. Null for a control token. */
+  readonly bytes: readonly number[] | null;
+  readonly logprob: number;
+};
+
+/** One place of an output. */
+export type TokenLogprobs = TokenProbability & { readonly top: readonly TokenProbability[] };
+
+/** A piece of an answer as it is made. */
+export type Delta = {
+  /** Whole characters; those of all pieces are the answer's text. */
+  readonly text: string;
+  readonly ids: readonly number[];
+  /** One for each id, where they were asked for. */
+  readonly logprobs?: readonly TokenLogprobs[];
 };
 
 /** What an engine answers. */
@@ -45,6 +87,18 @@ export type Completion = {
   readonly outputIds: readonly number[];
   readonly text: string;
   readonly finishReason: 'stop' | 'length' | 'choice';
+  /** Root over what was allowed at each place; null where all was. */
+  readonly masks: Hex | null;
+  /** One for each output id, where they were asked for. */
+  readonly logprobs?: readonly TokenLogprobs[];
+};
+
+/** Vectors of texts. */
+export type Embeddings = {
+  /** Tokens of each text. */
+  readonly ids: readonly (readonly number[])[];
+  /** One of unit length for each, `[embedding]`, binary32. */
+  readonly vectors: readonly (readonly number[])[];
 };
 
 /** Digests of all that decides an output besides the request. */
@@ -71,11 +125,22 @@ export type LoadedModel = {
   readonly sequences: Sequences;
 };
 
-/** A model that is loaded and answers one request at a time. */
+/** A model that is loaded and answers requests, several at once. */
 export type Engine = {
   readonly identity: ModelIdentity;
-  /** Computes one completion; `signal` stops it with an error. */
-  complete(request: CompletionRequest, signal?: AbortSignal): Promise<Completion>;
+  /**
+   * Computes one completion; `signal` stops it with an error.
+   *
+   * @param onDelta - gets the answer piece by piece, all of it before the promise resolves
+   */
+  complete(request: CompletionRequest, signal?: AbortSignal, onDelta?: (delta: Delta) => void): Promise<Completion>;
+  /**
+   * The mean of the last hidden state over a text's tokens, of unit length.
+   *
+   * @param texts - at least one, none empty
+   * @throws {@link InferenceError} `PROMPT_EMPTY`, `PROMPT_TOO_LONG`, `REQUEST_MALFORMED` under a profile without embeddings
+   */
+  embed(texts: readonly string[], signal?: AbortSignal): Promise<Embeddings>;
   close(): Promise<void>;
 };
 

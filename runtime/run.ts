@@ -258,7 +258,7 @@ class Run {
     const prompt = shown.ids(answer.promptIds);
     const end: Bodies['inference.end'] = {
       finish: answer.finishReason,
-      masks: null,
+      masks: answer.masks,
       output,
       prompt,
       receipt: answer.receipt.signature,

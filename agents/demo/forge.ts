@@ -128,6 +128,7 @@ export function rebuildTrace(
           outputIds: readIdsPayload(entry.payloads.get('body.output.ids') as Payload, 'output'),
           text: readTextPayload(entry.payloads.get('body.text') as Payload, 'text'),
           finishReason: body.finish,
+          masks: body.masks,
         },
       }));
       if (facts === undefined) return body;

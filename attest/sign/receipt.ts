@@ -11,6 +11,7 @@
 import { fromHex, type Hex, toHex, utf8 } from '../core/bytes.ts';
 import { type Digest, sha256, ZERO_DIGEST } from '../core/hash.ts';
 import type { Json } from '../encoding/canonical-json.ts';
+import { MerkleAccumulator } from '../merkle/tree.ts';
 import { TraceError } from '../trace/errors.ts';
 import { computeRequestDigest, type InferenceRequest } from '../trace/inference-request.ts';
 import { computeInferenceSeed } from '../trace/run-seed.ts';
@@ -30,6 +31,8 @@ export type AnsweredCompletion = {
   readonly outputIds: readonly number[];
   readonly text: string;
   readonly finishReason: FinishReason;
+  /** Root over what was allowed at each place of the output, see {@link computeMasksRoot}; null where all was. */
+  readonly masks: Hex | null;
 };
 
 /** Where an inference stands: its run, the index of its start record, and the chain that the run was opened on. */
@@ -64,6 +67,8 @@ export type ReceiptFields = {
   readonly seed: Hex;
   readonly promptIds: Hex;
   readonly outputIds: Hex;
+  /** Zero where the output was free. */
+  readonly masks: Hex;
   readonly text: Hex;
   readonly finish: FinishReason;
   readonly model: Hex;
@@ -98,6 +103,7 @@ export const RECEIPT_TYPES = {
     { name: 'seed', type: 'bytes32' },
     { name: 'promptIds', type: 'bytes32' },
     { name: 'outputIds', type: 'bytes32' },
+    { name: 'masks', type: 'bytes32' },
     { name: 'text', type: 'bytes32' },
     { name: 'finish', type: 'string' },
     { name: 'model', type: 'bytes32' },
@@ -119,6 +125,7 @@ const CODES: { readonly [F in keyof ReceiptFields]: ReceiptErrorCode } = {
   seed: 'SEED_MISMATCH',
   promptIds: 'PROMPT_IDS_MISMATCH',
   outputIds: 'OUTPUT_IDS_MISMATCH',
+  masks: 'MASKS_MISMATCH',
   text: 'TEXT_MISMATCH',
   finish: 'FINISH_MISMATCH',
 };
@@ -132,6 +139,7 @@ const receiptShape = object({
   seed: hex32,
   promptIds: hex32,
   outputIds: hex32,
+  masks: hex32,
   text: hex32,
   finish: oneOf('stop', 'length', 'choice'),
   model: hex32,
@@ -155,6 +163,18 @@ export function computeIdsDigest(ids: readonly number[]): Digest {
   return sha256(utf8('tracebond/ids/1'), bytes);
 }
 
+/**
+ * Root over the masks of an output: leaf i is SHA-256("tracebond/mask/1" || SHA-256(mask i)). A mask has one bit for each id of the vocabulary,
+ * id t at bit t mod 8 of byte floor(t / 8), padded to whole words of 32 bits.
+ *
+ * @param masks - SHA-256 of the mask of each place, in order
+ */
+export function computeMasksRoot(masks: readonly Digest[]): Digest {
+  const tree = new MerkleAccumulator();
+  for (const mask of masks) tree.append(sha256(utf8('tracebond/mask/1'), mask));
+  return tree.root();
+}
+
 /** The fields that a receipt for these facts must have. */
 export function computeReceiptFields(facts: ReceiptFacts): ReceiptFields {
   const { request, completion } = facts;
@@ -167,6 +187,7 @@ export function computeReceiptFields(facts: ReceiptFacts): ReceiptFields {
     seed: toHex(computeInferenceSeed(facts.runSeed, facts.index, BigInt(request.seed))),
     promptIds: toHex(computeIdsDigest(completion.promptIds)),
     outputIds: toHex(computeIdsDigest(completion.outputIds)),
+    masks: completion.masks ?? toHex(ZERO_DIGEST),
     text: toHex(sha256(utf8(completion.text))),
     finish: completion.finishReason,
     model: request.model,
@@ -193,6 +214,7 @@ export function computeReceiptDigest(fields: ReceiptFields): Digest {
       seed: fields.seed,
       promptIds: fields.promptIds,
       outputIds: fields.outputIds,
+      masks: fields.masks,
       text: fields.text,
       finish: fields.finish,
       model: fields.model,

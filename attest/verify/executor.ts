@@ -50,6 +50,7 @@ export type InferenceObstacle = 'MODEL_NOT_AT_HAND' | 'ENGINE_MISMATCH' | 'OTHER
 export type PartialAnswer = Pick<AnsweredCompletion, 'promptIds' | 'outputIds'> & {
   readonly text: null;
   readonly finishReason: null;
+  readonly masks: null;
 };
 
 /** Executes steps again. */

@@ -55,6 +55,7 @@ export class ReceiptChecks {
         outputIds: readIdsPayload(read('body.output.ids'), 'body.output.ids'),
         text: readTextPayload(read('body.text'), 'body.text'),
         finishReason: record.body.finish,
+        masks: record.body.masks,
       },
     };
     try {

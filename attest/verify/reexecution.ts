@@ -347,7 +347,7 @@ export class Reexecution {
     const text = payloads.get('body.text');
     return (
       compare('body.finish', body.finish, answer.finishReason) ??
-      compare('body.masks', body.masks, null) ??
+      compare('body.masks', body.masks, answer.masks) ??
       compare('body.text', text === undefined ? '' : readTextPayload(text, 'body.text'), answer.text) ??
       MATCH
     );
