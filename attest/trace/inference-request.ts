@@ -12,7 +12,8 @@
 
 import { type Hex, utf8 } from '../core/bytes.ts';
 import { type Digest, sha256 } from '../core/hash.ts';
-import { canonicalBytes, hasLoneSurrogate, type Json } from '../encoding/canonical-json.ts';
+import { canonicalBytes, hasLoneSurrogate, type Json, parseJsonText } from '../encoding/canonical-json.ts';
+import { EncodingError } from '../encoding/errors.ts';
 import { fieldError, type TraceErrorCode } from './errors.ts';
 import { array, decimal64, hex32, integer, nullable, object, oneOf, type Shape, tagged, text } from './shape.ts';
 
@@ -42,8 +43,8 @@ export type InferenceMessage = {
 export type RequestTool = {
   readonly name: string;
   readonly description: string | null;
-  /** JSON Schema of the arguments. */
-  readonly parameters: Json;
+  /** JSON Schema of the arguments, as JSON text: the order of its members decides the order of the arguments. */
+  readonly parameters: string;
 };
 
 /** Whether tools may, must or must not be called; `none` where there are no tools. */
@@ -56,7 +57,8 @@ export type ResponseFormat =
   | { readonly type: 'text' }
   | { readonly type: 'choice'; readonly choices: readonly string[] }
   | { readonly type: 'json_object' }
-  | { readonly type: 'json_schema'; readonly schema: Json };
+  /** The schema as JSON text: the order of its members decides that of the answer's. */
+  | { readonly type: 'json_schema'; readonly schema: string };
 
 /** How tokens are chosen; temperature and top-p in integers of 1/10,000. Temperature 0 is greedy. */
 export type Sampling = {
@@ -111,6 +113,9 @@ export const REQUEST_LIMITS = {
   toolCallId: 128,
   /** UTF-16 units of one call's arguments. */
   arguments: 1 << 20,
+  /** UTF-16 units and nesting of a JSON Schema. */
+  schema: 1 << 18,
+  schemaDepth: 64,
   choices: 256,
   choice: 4096,
   stop: 4,
@@ -150,8 +155,17 @@ const toolName: Shape<string> = (value, path, code) => {
   return found;
 };
 
-/** Any JSON; its texts are well-formed, or it would have no digest. */
-const anyJson: Shape<Json> = (value) => value;
+/** JSON text without needless white space, as `JSON.stringify` writes it: one schema in one order is one text. */
+const jsonText: Shape<string> = (value, path, code) => {
+  const found = wellFormed(1, REQUEST_LIMITS.schema)(value, path, code);
+  try {
+    if (JSON.stringify(parseJsonText(found, { maxDepth: REQUEST_LIMITS.schemaDepth })) === found) return found;
+  } catch (error) {
+    if (!(error instanceof EncodingError)) throw error;
+    throw fieldError(code ?? 'MALFORMED_BODY', path, `expected JSON text: ${error.message}`);
+  }
+  throw fieldError(code ?? 'MALFORMED_BODY', path, 'expected JSON text without needless white space');
+};
 
 const message = object({
   role: oneOf('system', 'user', 'assistant', 'tool'),
@@ -178,7 +192,7 @@ const request = object({
     object({
       name: toolName,
       description: nullable(wellFormed(0, REQUEST_LIMITS.description)),
-      parameters: anyJson,
+      parameters: jsonText,
     }),
     REQUEST_LIMITS.tools,
   ),
@@ -193,7 +207,7 @@ const request = object({
     text: object({ type: oneOf('text') }),
     choice: object({ type: oneOf('choice'), choices }),
     json_object: object({ type: oneOf('json_object') }),
-    json_schema: object({ type: oneOf('json_schema'), schema: anyJson }),
+    json_schema: object({ type: oneOf('json_schema'), schema: jsonText }),
   }),
   sampling: object({ temperature: integer(0, 20_000), topP: integer(1, 10_000), topK: integer(0, 1_000_000) }),
   seed: decimal64,
