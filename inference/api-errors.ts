@@ -50,7 +50,7 @@ type Row = readonly [status: number, type: ErrorBody['error']['type'], code: str
 type Fault =
   | `ApiError.${ApiErrorCode}`
   | `InferenceError.${InferenceErrorCode}`
-  | `ServerError.${Exclude<ServerErrorCode, 'PORT_IN_USE' | 'LISTEN_FAILED'>}`;
+  | `ServerError.${Exclude<ServerErrorCode, 'PORT_IN_USE' | 'LISTEN_FAILED' | 'DUPLICATE_MODEL'>}`;
 
 /** Status, type and wire code of every fault of a request, by class and code. */
 const TABLE: { readonly [F in Fault]: Row } = {
@@ -89,10 +89,12 @@ const TABLE: { readonly [F in Fault]: Row } = {
   'InferenceError.CANCELLED': [499, 'invalid_request_error', 'cancelled'],
   'InferenceError.ENGINE_CLOSED': [503, 'server_error', 'engine_closed'],
   'ServerError.QUEUE_FULL': [429, 'rate_limit_error', 'queue_full'],
+  'ServerError.RATE_LIMITED': [429, 'rate_limit_error', 'rate_limit_exceeded'],
   'ServerError.REQUEST_TIMEOUT': [504, 'server_error', 'request_timeout'],
   'ServerError.ENGINE_DIED': [503, 'server_error', 'engine_died'],
   'ServerError.ENGINE_UNAVAILABLE': [503, 'server_error', 'engine_unavailable'],
   'ServerError.ENGINE_CHANGED': [503, 'server_error', 'engine_changed'],
+  'ServerError.MODEL_UNAVAILABLE': [503, 'server_error', 'model_unavailable', 'model'],
   'ServerError.SERVER_CLOSED': [503, 'server_error', 'server_closed'],
 };
 

@@ -14,6 +14,8 @@ export type ServerErrorCode =
   | 'LISTEN_FAILED'
   /** As many requests wait as may; `at.retryAfterSeconds`. */
   | 'QUEUE_FULL'
+  /** An access key is at a limit of its own; `at.retryAfterSeconds`. */
+  | 'RATE_LIMITED'
   /** The answer was not there in time. */
   | 'REQUEST_TIMEOUT'
   /** The engine's process ended while it worked on this request; the next one is answered by a new process. */
@@ -22,6 +24,10 @@ export type ServerErrorCode =
   | 'ENGINE_UNAVAILABLE'
   /** A new process of the engine has other digests than the first: the model file was exchanged. */
   | 'ENGINE_CHANGED'
+  /** The model cannot be opened now; `at.model`, `at.retryAfterSeconds`. */
+  | 'MODEL_UNAVAILABLE'
+  /** Two models of one server have one name; `at.model`, `at.path` of the second. */
+  | 'DUPLICATE_MODEL'
   /** The server is being closed. */
   | 'SERVER_CLOSED';
 

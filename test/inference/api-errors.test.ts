@@ -45,15 +45,18 @@ const INFERENCE: { readonly [C in InferenceErrorCode]: string } = {
   ENGINE_CLOSED: '503 engine_closed',
 };
 
-/** The first two never reach a client: there is no server yet. */
+/** Those that give 500 never reach a client: there is no server yet. */
 const SERVER: { readonly [C in ServerErrorCode]: string } = {
   PORT_IN_USE: '500 internal_error',
   LISTEN_FAILED: '500 internal_error',
   QUEUE_FULL: '429 queue_full',
+  RATE_LIMITED: '429 rate_limit_exceeded',
   REQUEST_TIMEOUT: '504 request_timeout',
   ENGINE_DIED: '503 engine_died',
   ENGINE_UNAVAILABLE: '503 engine_unavailable',
   ENGINE_CHANGED: '503 engine_changed',
+  MODEL_UNAVAILABLE: '503 model_unavailable',
+  DUPLICATE_MODEL: '500 internal_error',
   SERVER_CLOSED: '503 server_closed',
 };
 
