@@ -1,7 +1,8 @@
 /**
- * Where a model lies: the shipped model by its id, any other by the path of its GGUF file or folder.
+ * Where a model lies: the shipped model by its id, one of the store by its own, any other by the path of its GGUF file or
+ * folder.
  *
- * The shipped model is fetched by the set-up (`agents/setup/`) alone; nothing here downloads. `TRACEBOND_MODEL` names a copy
+ * The shipped model is fetched by the set-up (`agents/setup/`), others by `tracebond models pull`; nothing here downloads. `TRACEBOND_MODEL` names a copy
  * of it elsewhere, else it lies in the user's cache folder. Its hash is checked where it is loaded.
  *
  * @module
@@ -10,6 +11,7 @@
 import { statSync } from 'node:fs';
 import { basename, isAbsolute, join, resolve } from 'node:path';
 import { RuntimeError } from '../attest/core/error.ts';
+import { findStored, listStore, type StoredModel } from './models/store.ts';
 import shippedModel from './spec/shipped-model.json' with { type: 'json' };
 
 /** The model that the set-up fetches: id, file name, length in bytes, SHA-256 (lower-case hexadecimal) and sources. */
@@ -33,13 +35,14 @@ const SET_UP = 'run `node agents/setup/bootstrap.mjs --model`';
 /**
  * Finds a model's file, or the folder of a model in safetensors, which holds a `config.json`.
  *
- * @param nameOrPath - the id of the shipped model, or a path (it holds a `/` or ends in `.gguf`)
+ * @param nameOrPath - the id of the shipped model or of one in the store, or a path (it holds a `/` or ends in `.gguf`)
  * @param env - `TRACEBOND_MODEL`, `TRACEBOND_CACHE` and `XDG_CACHE_HOME` count
  * @param home - the user's home folder
- * @returns the id by which the model is served (the name of its file, without `.gguf`, or folder), and its absolute path
+ * @returns the id by which the model is served (of a path the name of its file, without `.gguf`, or folder), and its
+ *   absolute path
  * @throws {@link ModelPathError} `UNKNOWN_MODEL` for any other name
  * @throws {@link ModelPathError} `MODEL_MISSING` if there is no such file or folder
- * @throws {@link ModelPathError} `MODEL_DAMAGED` if the shipped model's file has another length
+ * @throws {@link ModelPathError} `MODEL_DAMAGED` if a file of the shipped model or of the store is missing or has another length
  */
 export function resolveModelPath(
   nameOrPath: string,
@@ -48,7 +51,11 @@ export function resolveModelPath(
 ): { readonly id: string; readonly path: string } {
   if (nameOrPath === SHIPPED_MODEL.id) return { id: nameOrPath, path: findShipped(env, home) };
   if (!nameOrPath.includes('/') && !nameOrPath.endsWith('.gguf')) {
-    const known = `expected ${SHIPPED_MODEL.id} or a path to a GGUF file or model folder`;
+    const folder = modelFolder(env, home);
+    const stored = findStored(folder, nameOrPath);
+    if (stored !== undefined) return { id: nameOrPath, path: pathOf(stored) };
+    const ids = [SHIPPED_MODEL.id, ...listStore(folder).map(({ id }) => id)].join(', ');
+    const known = `expected ${ids}, or a path to a GGUF file or model folder`;
     throw new ModelPathError('UNKNOWN_MODEL', `unknown model ${JSON.stringify(nameOrPath)}: ${known}`);
   }
   const path = resolve(nameOrPath);
@@ -69,6 +76,14 @@ export function modelFolder(env: resolveModelPath.Env, home: string): string {
   const xdg = env['XDG_CACHE_HOME'];
   // A relative XDG_CACHE_HOME counts as unset, by the XDG Base Directory Specification.
   return join(xdg !== undefined && isAbsolute(xdg) ? xdg : join(home, '.cache'), 'tracebond', 'models');
+}
+
+function pathOf({ id, path, fault }: StoredModel): string {
+  if (path !== null && fault === null) return path;
+  const hint = `\`tracebond models rm ${id}\` removes it, \`tracebond models pull\` fetches it again`;
+  throw new ModelPathError('MODEL_DAMAGED', `model ${id}: ${fault ?? 'it has no files'}; ${hint}`, {
+    at: { model: id },
+  });
 }
 
 function findShipped(env: resolveModelPath.Env, home: string): string {

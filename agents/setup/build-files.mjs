@@ -116,6 +116,8 @@ function isSourcePath(path) {
 /** Data that compiled modules import or read beside themselves. @param {string} path */
 function isAssetPath(path) {
   if (path.startsWith('agents/examples/')) return !path.endsWith('.ts');
+  // `tracebond models pull` fetches with the parts of the set-up.
+  if (path.startsWith('agents/setup/')) return path.endsWith('.mjs');
   return /(\/spec\/[^/]+|\.artifact)\.json$|\.wasm$/.test(path);
 }
 

@@ -1,10 +1,12 @@
 /**
- * Download of one file whose size and SHA-256 are known before: it resumes a broken download, and the target appears
- * only whole and verified, by a rename. Whatever the server says or does, the file is right or absent.
+ * Download of one file whose size is known before, and in most cases its SHA-256: it resumes a broken download, and the
+ * target appears only whole and verified, by a rename. Whatever the server says or does, the file is right or absent.
  *
  * D1. Bytes go to `PART` at the offset the server confirmed; `PART` is never longer than the file.
  * D2. The target is made by renaming a `PART` whose size and hash were just checked, under the caller's lock.
  * D3. A `PART` that is complete and wrong is removed, and the file is fetched from its start once more, no oftener.
+ * D4. Without a SHA-256 all bytes come from one version of the file: a `PART` is resumed only where the server promises,
+ *     by a strong ETag, that it still has the version the `PART` is of.
  *
  * @module
  */
@@ -21,9 +23,10 @@ const STALL_MS = 30_000;
 
 /**
  * A file whose content is known beforehand: `target` is the path it appears under (its folder exists), `sha256` is
- * lower-case hexadecimal.
+ * lower-case hexadecimal. Without `sha256`, `etag` is the strong one of the version that is wanted, with its quotes; a
+ * file with neither is never resumed.
  *
- * @typedef {{ url: string, target: string, sizeBytes: number, sha256: string }} DownloadFile
+ * @typedef {{ url: string, target: string, sizeBytes: number, sha256?: string, etag?: string }} DownloadFile
  */
 
 /**
@@ -36,7 +39,12 @@ const STALL_MS = 30_000;
 
 /** Name of the unfinished file; bound to the content, so that another version never resumes it. */
 export function partPath(file) {
-  return `${file.target}.${file.sha256.slice(0, 8)}.part`;
+  const version =
+    file.sha256 ??
+    createHash('sha256')
+      .update(file.etag ?? '')
+      .digest('hex');
+  return `${file.target}.${version.slice(0, 8)}.part`;
 }
 
 /**
@@ -44,7 +52,7 @@ export function partPath(file) {
  *
  * @param {DownloadFile} file
  * @param {DownloadOptions} [options]
- * @returns {Promise<void>}
+ * @returns {Promise<string>} its SHA-256
  * @throws {SetupError} `HTTP_STATUS`, `WRONG_SIZE`, `WRONG_ENCODING`, `CHECKSUM_MISMATCH`, `DOWNLOAD_BROKEN`, codes of
  *   {@link httpGet}; `DISK_FULL` and `NOT_WRITABLE` with `fatal`
  */
@@ -52,13 +60,14 @@ export async function downloadFile(file, options = {}) {
   const part = partPath(file);
   const fs = options.fs ?? nodeFs;
   const sleep = options.sleep ?? ((ms) => new Promise((resolve) => setTimeout(resolve, ms)));
+  const canResume = file.sha256 !== undefined || file.etag !== undefined;
   let fromStart = false;
   let wrongFiles = 0;
   let idle = 0;
   let fault;
   for (let tries = 0; tries < MAX_TRIES && idle < MAX_TRIES_WITHOUT_PROGRESS; tries++) {
     if (idle > 0) await sleep(500 * 2 ** (idle - 1));
-    const have = fromStart ? 0 : await usablePart(fs, part, file.sizeBytes);
+    const have = fromStart || !canResume ? 0 : await usablePart(fs, part, file.sizeBytes);
     fromStart = false;
     if (have < file.sizeBytes) {
       const outcome = await fetchRest(fs, part, have, file, options);
@@ -67,10 +76,11 @@ export async function downloadFile(file, options = {}) {
       idle = outcome.size > have ? 0 : idle + 1;
       if (outcome.size < file.sizeBytes) continue;
     }
-    if ((await hashFile(part)) === file.sha256) {
+    const sha256 = await hashFile(part);
+    if (sha256 === (file.sha256 ?? sha256)) {
       await options.assertHeld?.();
       await fs.rename(part, file.target).catch((error) => rethrow(error, file.target));
-      return;
+      return sha256;
     }
     await fs.rm(part, { force: true });
     if (++wrongFiles === 2) throw new SetupError('CHECKSUM_MISMATCH', 'the file that came has another SHA-256');
@@ -111,7 +121,9 @@ async function usablePart(fs, part, sizeBytes) {
  * `size` is the length of `PART` afterwards.
  */
 async function fetchRest(fs, part, have, file, options) {
-  const headers = { 'accept-encoding': 'identity', ...(have > 0 ? { range: `bytes=${have}-` } : {}) };
+  const range = have > 0 ? { range: `bytes=${have}-` } : {};
+  const version = have > 0 && file.sha256 === undefined ? { 'if-range': file.etag } : {};
+  const headers = { 'accept-encoding': 'identity', ...range, ...version };
   let response;
   try {
     response = await httpGet(file.url, { headers, ...options.http });

@@ -16,13 +16,15 @@ const MAX_REDIRECTS = 6;
  *
  * @param {string} url
  * @param {{ headers?: Record<string, string>, env?: Record<string, string | undefined>, connectTimeoutMs?: number,
- *   headerTimeoutMs?: number }} [options]
+ *   headerTimeoutMs?: number, check?: (target: URL) => void }} [options] - `check` gets every address before it is asked
+ *   and may throw
  * @returns {Promise<http.IncomingMessage>} the caller reads or destroys it
  * @throws {SetupError} `CONNECT_TIMEOUT`, `HEADER_TIMEOUT`, `BAD_REDIRECT`, `BAD_URL`, `PROXY_REFUSED`, or an error of the socket
  */
 export async function httpGet(url, options = {}) {
   let target = parseUrl(url);
   for (let redirects = 0; ; redirects++) {
+    options.check?.(target);
     const response = await getOnce(target, options);
     const status = response.statusCode ?? 0;
     if (status < 300 || status >= 400 || status === 304) return response;

