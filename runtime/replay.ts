@@ -5,6 +5,7 @@
  */
 
 import { RuntimeError } from '../attest/core/error.ts';
+import type { Digest } from '../attest/core/hash.ts';
 import type { AnsweredCompletion } from '../attest/sign/receipt.ts';
 import type { InferenceIdentity } from '../attest/trace/bodies.ts';
 import type { InferenceRequest } from '../attest/trace/inference-request.ts';
@@ -29,6 +30,9 @@ const REFUSALS: ReadonlySet<string> = new Set([
   'CHOICE_TOO_LONG',
   'TOO_MANY_CHOICES',
   'STOP_EMPTY',
+  'SAMPLING_REFUSED',
+  'SCHEMA_REFUSED',
+  'BUDGET_TOO_SMALL',
   'TEMPLATE_REFUSED',
   'CONTROL_TOKEN_IN_TEXT',
 ]);
@@ -37,7 +41,7 @@ const REFUSALS: ReadonlySet<string> = new Set([
 export type Recomputer = {
   readonly identity: Pick<InferenceIdentity, 'model' | 'tokenizer' | 'operations' | 'profile' | 'engine'>;
   /** The answer, or its beginning up to the first id that `claim` does not have. */
-  check(request: InferenceRequest, claim: readonly number[]): Promise<AnsweredCompletion | PartialAnswer>;
+  check(request: InferenceRequest, seed: Digest, claim: readonly number[]): Promise<AnsweredCompletion | PartialAnswer>;
 };
 
 /**
@@ -57,10 +61,10 @@ export function createExecutor(vm: Vm, recomputer: Recomputer | undefined): Exec
       };
     },
     obstacle: (identity) => obstacleOf(identity, recomputer),
-    async infer(request, claim) {
+    async infer(request, seed, claim) {
       if (recomputer === undefined) throw new TypeError('no model at hand');
       try {
-        return await recomputer.check(request, claim);
+        return await recomputer.check(request, seed, claim);
       } catch (error) {
         if (!RuntimeError.is(error)) throw error;
         if (REFUSALS.has(error.code)) return { refused: error.code };

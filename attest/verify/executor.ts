@@ -63,11 +63,13 @@ export type Executor = {
   /**
    * The answer, or the code with which this request is always refused.
    *
+   * @param seed - of the inference, 32 bytes, from `computeInferenceSeed`: run, place and the request's own
    * @param claim - ids of the output that somebody claims, untrusted. Nothing of an answer depends on them, but that it may end early: with
    *   the first id that differs
    */
   infer(
     request: InferenceRequest,
+    seed: Digest,
     claim: readonly number[],
   ): Promise<AnsweredCompletion | PartialAnswer | { readonly refused: string }>;
 };

@@ -12,6 +12,7 @@
  * @module
  */
 
+import type { Digest } from '../core/hash.ts';
 import { canonicalJson, type Json } from '../encoding/canonical-json.ts';
 import type { AgentBody, KindBody, PolicyBody, RunOpenBody } from '../trace/bodies.ts';
 import {
@@ -31,6 +32,7 @@ import {
 } from '../trace/guest.ts';
 import { readIdsPayload, readJsonPayload, readTextPayload } from '../trace/payload.ts';
 import { evaluatePolicy, type PolicyRules, parsePolicy } from '../trace/policy.ts';
+import { computeInferenceSeed } from '../trace/run-seed.ts';
 import type { Counters, OpenStart, RunState } from '../trace/state.ts';
 import { type Executor, ExecutorFault, type GuestSession, type GuestState } from './executor.ts';
 import { cannot, compare, compareIds, diverged, MATCH, type Outcome } from './outcome.ts';
@@ -108,7 +110,7 @@ export class Reexecution {
       case 'host.start':
         return this.#checkStart(sound, record, state);
       case 'inference.end':
-        return this.#checkInference(sound, record.body);
+        return this.#checkInference(sound, record.body, state);
       case 'tool.end':
         return this.#checkTool(sound, record.body);
       case 'host.end':
@@ -305,9 +307,10 @@ export class Reexecution {
   async #checkInference(
     sound: SoundRecord,
     body: Extract<KindBody, { kind: 'inference.end' }>['body'],
+    { runSeed }: RunState,
   ): Promise<Outcome> {
     const { start, payloads } = sound;
-    const outcome = await this.#recomputeInference(sound, body);
+    const outcome = await this.#recomputeInference(sound, body, runSeed);
     const text = payloads.get('body.text');
     const value =
       text === undefined ? undefined : { text: readTextPayload(text, 'body.text'), finishReason: body.finish };
@@ -322,6 +325,7 @@ export class Reexecution {
   async #recomputeInference(
     { start, payloads, withheld }: SoundRecord,
     body: Extract<KindBody, { kind: 'inference.end' }>['body'],
+    runSeed: Digest,
   ): Promise<Outcome> {
     const open = this.#open as RunOpenBody;
     const index = start?.index ?? 0n;
@@ -336,7 +340,8 @@ export class Reexecution {
       return payload === undefined ? [] : readIdsPayload(payload, `body.${name}.ids`);
     };
     const outputIds = shown('output');
-    const answer = await this.#executor.infer(request, outputIds);
+    const seed = computeInferenceSeed(runSeed, index, BigInt(request.seed));
+    const answer = await this.#executor.infer(request, seed, outputIds);
     if ('refused' in answer) return diverged('body.output.ids', 'an output', answer.refused);
     const differs =
       compareIds('body.prompt.ids', shown('prompt'), answer.promptIds) ??

@@ -14,5 +14,5 @@ export function alongClaim<A extends { readonly promptIds: readonly number[]; re
   const { promptIds, outputIds } = answer;
   const at = outputIds.findIndex((id, index) => id !== claim[index]);
   if (at < 0) return answer;
-  return { promptIds, outputIds: outputIds.slice(0, at + 1), text: null, finishReason: null };
+  return { promptIds, outputIds: outputIds.slice(0, at + 1), text: null, finishReason: null, masks: null };
 }

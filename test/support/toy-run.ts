@@ -48,12 +48,13 @@ export function toyAnswer(request: InferenceRequest) {
     outputIds: [...utf8(text)],
     text,
     finishReason: request.responseFormat.type === 'choice' ? ('choice' as const) : ('stop' as const),
+    masks: null,
   };
 }
 
 export const toyRecomputer: Recomputer = {
   identity: TOY_IDENTITY,
-  check: async (request, claim) => alongClaim(toyAnswer(request), claim),
+  check: async (request, _seed, claim) => alongClaim(toyAnswer(request), claim),
 };
 
 export const toyClient: Pick<InferenceClient, 'complete'> = {

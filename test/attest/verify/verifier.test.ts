@@ -207,10 +207,10 @@ describe('a lie that is consistent everywhere', () => {
     const claims: (readonly number[])[] = [];
     const executor: Executor = {
       ...honest.executor,
-      async infer(request, claim) {
+      async infer(request, seed, claim) {
         claims.push(claim);
-        const { promptIds, outputIds } = (await honest.executor.infer(request, claim)) as PartialAnswer;
-        return { promptIds, outputIds, text: null, finishReason: null };
+        const { promptIds, outputIds } = (await honest.executor.infer(request, seed, claim)) as PartialAnswer;
+        return { promptIds, outputIds, text: null, finishReason: null, masks: null };
       },
     };
     const report = await verifyBundle({ executor, trust: trustSigner(OPERATOR), now }, [honest.bytes]);
