@@ -1,5 +1,5 @@
 /**
- * The engine's side of the channel: opens the model that the server names, answers one message after the other, and never
+ * The engine's side of the channel: opens the model that the server names, answers messages, several at once, and never
  * outlives the server.
  *
  * C1. When the channel ends, for whatever reason, this process ends.
@@ -9,9 +9,10 @@
  * @module
  */
 
+import type { PartialAnswer } from '../attest/verify/executor.ts';
 import type { FromChild, ToChild } from './child-messages.ts';
 import { toWireError } from './child-messages.ts';
-import type { CheckingEngine } from './engine.ts';
+import type { CheckingEngine, Completion, Delta, Embeddings } from './engine.ts';
 import { InferenceError } from './errors.ts';
 import type { openModel } from './model.ts';
 
@@ -63,19 +64,18 @@ export function answerParent(open: (options: openModel.Options) => Promise<Check
         );
         break;
       case 'complete':
-      case 'check': {
-        const { job, request } = message;
+      case 'check':
+      case 'embed': {
+        const { job } = message;
         const stop = new AbortController();
         running.set(job, stop);
         const answer =
           engine === undefined
             ? Promise.reject(new TypeError('no model is open'))
-            : message.type === 'check'
-              ? engine.check(request, message.claim, stop.signal)
-              : engine.complete(request, stop.signal);
+            : answerOne(engine, message, stop.signal, (delta) => send({ type: 'delta', job, delta }));
         answer
           .then(
-            (completion) => send({ type: 'done', job, completion }),
+            (found) => send({ type: 'done', job, answer: found }),
             (error) => {
               if (!leaving && error instanceof InferenceError && error.code === 'ENGINE_CLOSED') process.exit(1);
               send({ type: 'refused', job, error: toWireError(error) });
@@ -92,4 +92,20 @@ export function answerParent(open: (options: openModel.Options) => Promise<Check
         break;
     }
   });
+}
+
+function answerOne(
+  engine: CheckingEngine,
+  message: Extract<ToChild, { readonly job: number; readonly type: 'complete' | 'check' | 'embed' }>,
+  signal: AbortSignal,
+  onDelta: (delta: Delta) => void,
+): Promise<Completion | PartialAnswer | Embeddings> {
+  switch (message.type) {
+    case 'complete':
+      return engine.complete(message.request, signal, message.deltas ? onDelta : undefined);
+    case 'check':
+      return engine.check(message.request, message.claim, signal);
+    case 'embed':
+      return engine.embed(message.texts, signal);
+  }
 }

@@ -7,7 +7,7 @@
 
 import { type ErrorPlace, RuntimeError } from '../attest/core/error.ts';
 import type { PartialAnswer } from '../attest/verify/executor.ts';
-import type { Completion, CompletionRequest, ModelIdentity, ProfileName } from './engine.ts';
+import type { Completion, CompletionRequest, Delta, Embeddings, ModelIdentity, ProfileName } from './engine.ts';
 import { InferenceError, type InferenceErrorCode, ModelError, type ModelErrorCode } from './errors.ts';
 
 /** Which model to open. */
@@ -27,7 +27,14 @@ export type ModelLocation = {
 /** From the server. `open` comes first and once. */
 export type ToChild =
   | { readonly type: 'open'; readonly model: ModelLocation }
-  | { readonly type: 'complete'; readonly job: number; readonly request: CompletionRequest }
+  | {
+      readonly type: 'complete';
+      readonly job: number;
+      readonly request: CompletionRequest;
+      /** Whether the answer is wanted piece by piece too. */
+      readonly deltas: boolean;
+    }
+  | { readonly type: 'embed'; readonly job: number; readonly texts: readonly string[] }
   | {
       readonly type: 'check';
       readonly job: number;
@@ -37,12 +44,13 @@ export type ToChild =
   | { readonly type: 'cancel'; readonly job: number }
   | { readonly type: 'close' };
 
-/** From the engine's process. `ready` or `failed` answers `open`; `done` or `refused` answers each `complete` and `check`. */
+/** From the engine's process. `ready` or `failed` answers `open`; `done` or `refused` answers each `complete`, `check` and `embed`. */
 export type FromChild =
   | { readonly type: 'progress'; readonly message: string }
   | { readonly type: 'ready'; readonly identity: ModelIdentity }
   | { readonly type: 'failed'; readonly error: WireError }
-  | { readonly type: 'done'; readonly job: number; readonly completion: Completion | PartialAnswer }
+  | { readonly type: 'delta'; readonly job: number; readonly delta: Delta }
+  | { readonly type: 'done'; readonly job: number; readonly answer: Completion | PartialAnswer | Embeddings }
   | { readonly type: 'refused'; readonly job: number; readonly error: WireError };
 
 /** An error as it crosses the channel; `code` is null for one that is nobody's expected fault. */

@@ -13,14 +13,14 @@
 import { type ChildEntry, childEntry } from '../attest/core/entry.ts';
 import type { PartialAnswer } from '../attest/verify/executor.ts';
 import type { ModelLocation } from './child-messages.ts';
-import type { CheckingEngine, Completion, CompletionRequest, ModelIdentity } from './engine.ts';
+import type { CheckingEngine, Completion, CompletionRequest, Delta, Embeddings, ModelIdentity } from './engine.ts';
 import { EngineProcess, type ProcessOptions } from './engine-process.ts';
 import { ServerError } from './server-errors.ts';
 
 /** Deaths in a row, without one answer between, after which a process is started on demand only. */
 export const MAX_DEATHS = 3;
 
-/** An engine in a child process. One request at a time is the caller's duty, see `queue.ts`. */
+/** An engine in a child process. How many requests it gets at once is the caller's to bound, see `scheduler.ts`. */
 export type ChildEngine = CheckingEngine & {
   /** Whether a process is up with its model open. */
   readonly isReady: boolean;
@@ -87,8 +87,16 @@ class RestartingEngine implements ChildEngine {
     return this.#up?.pid;
   }
 
-  async complete(request: CompletionRequest, signal?: AbortSignal): Promise<Completion> {
-    return this.#ask((process) => process.complete(request, signal));
+  async complete(
+    request: CompletionRequest,
+    signal?: AbortSignal,
+    onDelta?: (delta: Delta) => void,
+  ): Promise<Completion> {
+    return this.#ask((process) => process.complete(request, signal, onDelta));
+  }
+
+  async embed(texts: readonly string[], signal?: AbortSignal): Promise<Embeddings> {
+    return this.#ask((process) => process.embed(texts, signal));
   }
 
   async check(

@@ -1,21 +1,49 @@
 /**
- * Answers completion requests with a loaded model, one at a time, in the order in which they came.
+ * Answers completion requests with a loaded model, several at a time where the model's profile allows it.
+ *
+ * Spec: `inference/spec/tools.md`, `inference/spec/structured.md`.
  *
  * @module
  */
 
-import { fromHex } from '../attest/core/bytes.ts';
+import { toHex } from '../attest/core/bytes.ts';
+import { type Digest, sha256 } from '../attest/core/hash.ts';
+import { computeMasksRoot } from '../attest/sign/receipt.ts';
 import type { PartialAnswer } from '../attest/verify/executor.ts';
+import { AnswerForms, maskDigest } from './answer-form.ts';
+import { AnswerText } from './answer-text.ts';
 import { encodePrompt } from './chat-template.ts';
+import { chooserOf } from './choose.ts';
 import { ClaimBreak, followClaim } from './claim.ts';
-import { amongChoices, argmax, type Decoding, drive, freely, throwIfCancelled } from './decode.ts';
-import type { CheckingEngine, Completion, CompletionRequest, ModelIdentity } from './engine.ts';
+import {
+  amongChoices,
+  type Decoded,
+  type Decoding,
+  drive,
+  freely,
+  type MaskedPlace,
+  type TokenMask,
+  throwIfCancelled,
+  withinForm,
+} from './decode.ts';
+import type {
+  CheckingEngine,
+  Completion,
+  CompletionRequest,
+  Delta,
+  Embeddings,
+  ModelIdentity,
+  TokenLogprobs,
+} from './engine.ts';
 import { InferenceError } from './errors.ts';
-import { checkSampling, chooseToken } from './exact/sampler.ts';
-import { exponentialTable } from './exact/tables.ts';
+import { checkSampling } from './exact/sampler.ts';
 import { lookupSource } from './prompt-lookup.ts';
 import type { Sequence, Sequences } from './sequences.ts';
+import { computeLogprobs } from './token-logprobs.ts';
+import { TokenTable } from './token-table.ts';
 import type { TextTokenizer } from './tokenizer.ts';
+import { readWholeAnswer } from './tools/answer-reader.ts';
+import { writeTools } from './tools/tool-prompt.ts';
 
 /** Most choices of one request. */
 const MAX_CHOICES = 1024;
@@ -23,14 +51,23 @@ const MAX_CHOICES = 1024;
 /** Most stop texts of one request. */
 const MAX_STOPS = 16;
 
+/** Most alternatives of a token. */
+const MAX_LOGPROBS = 20;
+
 /** A {@link CheckingEngine} over a loaded model; owns it. */
 export class CompletionEngine implements CheckingEngine {
   readonly identity: ModelIdentity;
   readonly #tokenizer: TextTokenizer;
   readonly #sequences: Sequences;
   readonly #speculate: boolean;
-  /** Requests run one after the other, in the order in which they came. */
+  readonly #tokens: TokenTable;
+  readonly #forms: AnswerForms;
+  /** Requests run one after the other, in the order in which they came, where the engine takes one sequence at a time. */
   #last: Promise<unknown> = Promise.resolve();
+  readonly #running = new Set<Promise<unknown>>();
+  /** Requests that hold a sequence, and those that wait for room for one. */
+  #holding = 0;
+  readonly #waiting: (() => void)[] = [];
   #closed = false;
 
   constructor(
@@ -43,11 +80,17 @@ export class CompletionEngine implements CheckingEngine {
     this.#tokenizer = tokenizer;
     this.#sequences = sequences;
     this.#speculate = options.speculate ?? true;
+    this.#tokens = new TokenTable(tokenizer);
+    this.#forms = new AnswerForms(this.#tokens.bytes, tokenizer.description.endIds);
   }
 
-  async complete(request: CompletionRequest, signal?: AbortSignal): Promise<Completion> {
+  async complete(
+    request: CompletionRequest,
+    signal?: AbortSignal,
+    onDelta?: (delta: Delta) => void,
+  ): Promise<Completion> {
     return this.#inTurn(request, signal, (sequence, plan) =>
-      drive(lookupSource(sequence, plan.capacity, this.#speculate), this.#continue(plan), signal),
+      drive(lookupSource(sequence, plan.capacity, this.#speculate), this.#continue(plan, onDelta), signal),
     );
   }
 
@@ -61,15 +104,39 @@ export class CompletionEngine implements CheckingEngine {
       const room = { promptLength: promptIds.length, maxTokens: capacity - promptIds.length };
       const found = await followClaim(sequence, { ids: claim, ...room }, this.#continue(plan), signal);
       if (!(found instanceof ClaimBreak)) return found;
-      return { promptIds, outputIds: found.ids, text: null, finishReason: null };
+      return { promptIds, outputIds: found.ids, text: null, finishReason: null, masks: null };
     });
   }
 
-  /** Waits for the request that runs, refuses those that wait, and frees the model. */
+  async embed(texts: readonly string[], signal?: AbortSignal): Promise<Embeddings> {
+    this.#throwIfClosed();
+    const { contextLength } = this.#sequences;
+    if (this.#sequences.embed === undefined) {
+      throw new InferenceError('REQUEST_MALFORMED', 'this profile has no embeddings', { at: { field: 'model' } });
+    }
+    const ids = texts.map((text, index) => {
+      const at = { field: 'input', index };
+      const found = encodePlain(this.#tokenizer, text);
+      if (found.length === 0) throw new InferenceError('PROMPT_EMPTY', `text ${index} has no tokens`, { at });
+      if (found.length > contextLength) {
+        const sizes = `has ${found.length} tokens, the context holds ${contextLength}`;
+        throw new InferenceError('PROMPT_TOO_LONG', `text ${index} ${sizes}`, { at: { ...at, limit: contextLength } });
+      }
+      return found;
+    });
+    const vectors: (readonly number[])[] = [];
+    for (const each of ids) {
+      throwIfCancelled(signal);
+      vectors.push(unit(await this.#track(this.#sequences.embed(each, signal))));
+    }
+    return { ids, vectors };
+  }
+
+  /** Waits for the requests that run, refuses those that wait, and frees the model. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    await this.#last;
+    await Promise.allSettled([this.#last, ...this.#running]);
     await this.#sequences.close();
   }
 
@@ -79,15 +146,22 @@ export class CompletionEngine implements CheckingEngine {
 
   /** Everything that can be refused is refused here, before any work of the model. */
   #plan(request: CompletionRequest): Plan {
-    const { messages, maxTokens, choices, stop = [], sampling } = request;
+    const { messages, prompt, maxTokens, choices, format, toolUse, stop = [], sampling, logprobs } = request;
+    const malformed = (field: string, message: string) =>
+      new InferenceError('REQUEST_MALFORMED', message, { at: { field } });
     if (!Number.isSafeInteger(maxTokens) || maxTokens < 1) {
-      throw new InferenceError('REQUEST_MALFORMED', 'maxTokens is not a positive integer', {
-        at: { field: 'maxTokens' },
-      });
+      throw malformed('maxTokens', 'maxTokens is not a positive integer');
     }
-    if (messages.length === 0) throw new InferenceError('PROMPT_EMPTY', 'no messages', { at: { field: 'messages' } });
-    if (choices !== undefined && stop.length > 0) {
-      throw new InferenceError('REQUEST_MALFORMED', 'stop and choices exclude each other', { at: { field: 'stop' } });
+    if (messages.length === 0 && prompt === undefined) {
+      throw new InferenceError('PROMPT_EMPTY', 'no messages', { at: { field: 'messages' } });
+    }
+    const isFree = choices === undefined && format === undefined && toolUse === undefined;
+    if (!isFree && stop.length > 0) throw malformed('stop', 'stop and an answer of a given form exclude each other');
+    if (choices !== undefined && (format !== undefined || toolUse !== undefined || logprobs !== undefined)) {
+      throw malformed('choices', 'choices exclude formats, tools and log-probabilities');
+    }
+    if (logprobs !== undefined && !(Number.isSafeInteger(logprobs) && logprobs >= 0 && logprobs <= MAX_LOGPROBS)) {
+      throw malformed('logprobs', `expected up to ${MAX_LOGPROBS} alternatives`);
     }
     if (sampling !== undefined) {
       checkSampling(sampling);
@@ -102,28 +176,39 @@ export class CompletionEngine implements CheckingEngine {
         at: { field: 'stop' },
       });
     }
-    const context = this.#sequences.contextLength;
-    const length = messages.reduce((sum, { content, name = '' }) => sum + content.length + name.length, 0);
-    const tooLong = (count: string) =>
-      new InferenceError('PROMPT_TOO_LONG', `the prompt has ${count} tokens, the context holds ${context}`, {
-        at: { limit: context },
-      });
-    // Before tokenising: no token of a vocabulary spells more than its longest entry.
-    if (length > context * this.#longestToken()) throw tooLong('too many');
-    const promptIds = encodePrompt(this.#tokenizer, messages);
-    if (promptIds.length === 0)
-      throw new InferenceError('PROMPT_EMPTY', 'the prompt has no tokens', { at: { field: 'messages' } });
-    if (promptIds.length >= context) throw tooLong(String(promptIds.length));
+    const promptIds = this.#encode(request);
+    const { contextLength } = this.#sequences;
     const choiceIds = choices === undefined ? undefined : this.#encodeChoices(choices, maxTokens);
     const most = choiceIds === undefined ? maxTokens : Math.max(...choiceIds.map((ids) => ids.length));
-    if (promptIds.length + most > context) {
+    if (promptIds.length + most > contextLength) {
       throw new InferenceError(
         'CONTEXT_EXCEEDED',
-        `${promptIds.length} tokens of prompt and ${most} of answer do not fit a context of ${context}`,
-        { at: { limit: context, prompt: promptIds.length } },
+        `${promptIds.length} tokens of prompt and ${most} of answer do not fit a context of ${contextLength}`,
+        { at: { limit: contextLength, prompt: promptIds.length } },
       );
     }
-    return { promptIds, maxTokens, capacity: promptIds.length + most, choiceIds, stop, sampling };
+    const form = this.#forms.begin(request);
+    const hasContent = format !== undefined;
+    const capacity = promptIds.length + most;
+    return { promptIds, maxTokens, capacity, choiceIds, form, hasContent, stop, sampling, logprobs };
+  }
+
+  #encode({ messages, prompt, toolUse }: CompletionRequest): readonly number[] {
+    const field = prompt === undefined ? 'messages' : 'prompt';
+    const written = writeTools(messages, toolUse);
+    const length =
+      (prompt ?? '').length + written.reduce((sum, { content, name = '' }) => sum + content.length + name.length, 0);
+    const { contextLength } = this.#sequences;
+    const tooLong = (count: string) =>
+      new InferenceError('PROMPT_TOO_LONG', `the prompt has ${count} tokens, the context holds ${contextLength}`, {
+        at: { field, limit: contextLength },
+      });
+    // Before tokenising: no token of a vocabulary spells more than its longest entry.
+    if (length > contextLength * this.#longestToken()) throw tooLong('too many');
+    const ids = prompt === undefined ? encodePrompt(this.#tokenizer, written) : encodePlain(this.#tokenizer, prompt);
+    if (ids.length === 0) throw new InferenceError('PROMPT_EMPTY', 'the prompt has no tokens', { at: { field } });
+    if (ids.length >= contextLength) throw tooLong(String(ids.length));
+    return ids;
   }
 
   #encodeChoices(choices: readonly string[], maxTokens: number): readonly (readonly number[])[] {
@@ -156,7 +241,7 @@ export class CompletionEngine implements CheckingEngine {
     });
   }
 
-  /** Answers with a sequence for the request, after all requests that came before. */
+  /** Answers with a sequence for the request; after all requests that came before, where the engine takes one at a time. */
   async #inTurn<T>(
     request: CompletionRequest,
     signal: AbortSignal | undefined,
@@ -165,37 +250,123 @@ export class CompletionEngine implements CheckingEngine {
     this.#throwIfClosed();
     throwIfCancelled(signal);
     const plan = this.#plan(request);
-    const turn = this.#last.then(async () => {
-      this.#throwIfClosed();
-      const sequence = this.#sequences.open(plan.capacity, plan.promptIds);
+    const run = async () => {
+      const sequence = await this.#open(plan, signal);
+      this.#holding += 1;
       try {
         return await answer(sequence, plan);
       } finally {
         sequence.close();
+        this.#holding -= 1;
+        for (const look of this.#waiting.splice(0)) look();
       }
-    });
+    };
+    if (this.#sequences.isConcurrent === true) return this.#track(run());
+    const turn = this.#last.then(run);
     this.#last = turn.catch(() => {});
     return turn;
   }
 
-  *#continue({ promptIds, maxTokens, choiceIds, stop, sampling }: Plan): Decoding<Completion> {
-    const { endIds } = this.#tokenizer.description;
-    if (choiceIds !== undefined) {
-      const { ids, finishReason } = yield* amongChoices(promptIds, choiceIds, endIds);
-      return { promptIds, outputIds: ids, text: this.#tokenizer.decode(ids), finishReason };
+  /** Where there is no room, waits for as long as other requests hold some. */
+  async #open({ capacity, promptIds }: Plan, signal: AbortSignal | undefined): Promise<Sequence> {
+    for (;;) {
+      this.#throwIfClosed();
+      throwIfCancelled(signal);
+      try {
+        return this.#sequences.open(capacity, promptIds);
+      } catch (error) {
+        const isFull = error instanceof InferenceError && error.code === 'OUT_OF_MEMORY';
+        if (!isFull || this.#holding === 0) throw error;
+      }
+      await new Promise<void>((resolve) => {
+        this.#waiting.push(resolve);
+        signal?.addEventListener('abort', () => resolve(), { once: true });
+      });
     }
+  }
+
+  #track<T>(work: Promise<T>): Promise<T> {
+    const settled = work.then(
+      () => {},
+      () => {},
+    );
+    this.#running.add(settled);
+    void settled.then(() => this.#running.delete(settled));
+    return work;
+  }
+
+  *#continue(plan: Plan, onDelta?: (delta: Delta) => void): Decoding<Completion> {
+    const { promptIds, maxTokens, form, stop, sampling, logprobs } = plan;
+    if (plan.choiceIds !== undefined) return yield* this.#choose(promptIds, plan.choiceIds, onDelta);
+    const { endIds } = this.#tokenizer.description;
+    const text = new AnswerText(this.#tokens, stop);
+    const found: TokenLogprobs[] = [];
+    const masks: Digest[] = [];
+    const take = chooserOf(sampling);
+    const choose = (logits: Float32Array, position: number, mask?: TokenMask) => {
+      const id = take(logits, position, mask);
+      if (logprobs !== undefined)
+        found.push(computeLogprobs(logits, id, logprobs, (one) => this.#tokens.describe(one)));
+      return id;
+    };
     const options = {
       maxTokens,
       endIds,
-      choose: chooserOf(sampling),
-      ...(stop.length > 0
-        ? { isStopped: (ids: readonly number[]) => stopAt(this.#tokenizer.decode(ids), stop) >= 0 }
-        : {}),
+      choose,
+      /** Told of every id. */
+      isStopped: (ids: readonly number[]) => {
+        const id = ids[ids.length - 1] as number;
+        const piece = text.push(id);
+        onDelta?.({
+          text: piece,
+          ids: [id],
+          ...(logprobs === undefined ? {} : { logprobs: found.slice(ids.length - 1) }),
+        });
+        return text.isStopped;
+      },
     };
-    const { ids, finishReason } = yield* freely(promptIds, options);
-    const text = this.#tokenizer.decode(ids);
-    const end = stopAt(text, stop);
-    return { promptIds, outputIds: ids, text: end < 0 ? text : text.slice(0, end), finishReason };
+    const decoded: Decoded = yield* form === undefined
+      ? freely(promptIds, options)
+      : withinForm(promptIds, {
+          ...options,
+          start: form,
+          asksAlways: logprobs !== undefined,
+          onMask: (mask) => masks.push(maskDigest(mask)),
+        });
+    const rest = text.end();
+    if (rest !== '') onDelta?.({ text: rest, ids: [] });
+    return {
+      promptIds,
+      outputIds: decoded.ids,
+      text: text.text,
+      finishReason: this.#whyEnded(plan, decoded.finishReason, text),
+      masks: form === undefined ? null : toHex(computeMasksRoot(masks)),
+      ...(logprobs === undefined ? {} : { logprobs: found }),
+    };
+  }
+
+  /** An answer of a given form is whole wherever it ends; free text that may hold calls is cut off where its tokens are spent. */
+  #whyEnded(plan: Plan, reason: Decoded['finishReason'], text: AnswerText): 'stop' | 'length' {
+    if (reason !== 'length' || text.isStopped) return 'stop';
+    if (plan.form === undefined) return 'length';
+    const hasCalls = readWholeAnswer(text.text, true, String).calls.length > 0;
+    return plan.hasContent || hasCalls ? 'stop' : 'length';
+  }
+
+  *#choose(
+    promptIds: readonly number[],
+    choiceIds: readonly (readonly number[])[],
+    onDelta?: (delta: Delta) => void,
+  ): Decoding<Completion> {
+    const { endIds } = this.#tokenizer.description;
+    const masks: Digest[] = [];
+    const decoded = yield* amongChoices(promptIds, choiceIds, endIds, (allowed) => {
+      masks.push(digestOfAllowed(allowed, this.identity.vocabularySize));
+    });
+    const text = this.#tokenizer.decode(decoded.ids);
+    onDelta?.({ text, ids: decoded.ids });
+    const { ids: outputIds, finishReason } = decoded;
+    return { promptIds, outputIds, text, finishReason, masks: toHex(computeMasksRoot(masks)) };
   }
 
   #longest = 0;
@@ -215,23 +386,25 @@ export declare namespace CompletionEngine {
   };
 }
 
-/** Where the first of some texts begins, -1 where none of them occurs. */
-export function stopAt(text: string, stop: readonly string[]): number {
-  const places = stop.map((word) => text.indexOf(word)).filter((at) => at >= 0);
-  return places.length === 0 ? -1 : Math.min(...places);
+/** Ids of a text without a template, with the model's start token where it wants one. */
+function encodePlain(tokenizer: TextTokenizer, text: string): readonly number[] {
+  const ids = tokenizer.encodeText(text);
+  const { addBos, bosId } = tokenizer.description;
+  return addBos && bosId !== null && ids.length > 0 ? [bosId, ...ids] : ids;
 }
 
-/**
- * How the next token is chosen: greedily unless a temperature is given.
- *
- * @throws {@link InferenceError} `SAMPLING_REFUSED`
- */
-export function chooserOf(sampling: CompletionRequest['sampling']): (logits: Float32Array, position: number) => number {
-  if (sampling !== undefined) checkSampling(sampling);
-  if (sampling === undefined || sampling.temperature === 0) return (logits) => argmax(logits);
-  const seed = fromHex(sampling.seed, 32);
-  const table = exponentialTable();
-  return (logits, position) => chooseToken(logits, sampling, { seed, position }, table);
+/** A vector of length 1; the zero vector stays what it is. */
+function unit(vector: Float32Array): readonly number[] {
+  let squares = 0;
+  for (const value of vector) squares += value * value;
+  const length = Math.sqrt(squares);
+  return Array.from(vector, (value) => (length === 0 ? 0 : Math.fround(value / length)));
+}
+
+function digestOfAllowed(allowed: ReadonlySet<number>, vocabulary: number): Digest {
+  const bits = new Uint8Array(4 * Math.ceil(vocabulary / 32));
+  for (const id of allowed) bits[id >> 3] = (bits[id >> 3] as number) | (1 << (id & 7));
+  return sha256(bits);
 }
 
 type Plan = {
@@ -240,6 +413,11 @@ type Plan = {
   /** Positions that the sequence may come to. */
   readonly capacity: number;
   readonly choiceIds: readonly (readonly number[])[] | undefined;
+  /** Where an answer of a given form begins; undefined where it is free. */
+  readonly form: MaskedPlace | undefined;
+  /** Whether content must be JSON, so that an answer without calls is whole too. */
+  readonly hasContent: boolean;
   readonly stop: readonly string[];
   readonly sampling: CompletionRequest['sampling'];
+  readonly logprobs: number | undefined;
 };

@@ -5,11 +5,17 @@
  * @module
  */
 
-import { chooserOf, stopAt } from './completion-engine.ts';
+import { chooserOf } from './choose.ts';
 import { type Decoding, freely } from './decode.ts';
 import type { CompletionRequest } from './engine.ts';
 import { InferenceError } from './errors.ts';
 import type { TextTokenizer } from './tokenizer.ts';
+
+/** Where the first of some texts begins, -1 where none of them occurs. */
+export function stopAt(text: string, stop: readonly string[]): number {
+  const places = stop.map((word) => text.indexOf(word)).filter((at) => at >= 0);
+  return places.length === 0 ? -1 : Math.min(...places);
+}
 
 /** How a prompt is continued. */
 export type ContinueOptions = {

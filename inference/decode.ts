@@ -10,6 +10,28 @@ import { InferenceError } from './errors.ts';
 /** Something that gives logits: `feed` appends ids and returns those after the last, `[vocabulary]`. */
 export type LogitSource = { feed(ids: readonly number[], signal?: AbortSignal): Promise<Float32Array> };
 
+/** What may come at one place: ids of the vocabulary. */
+export type TokenMask = {
+  /** Bit `id % 32` of word `id >> 5`. */
+  readonly bits: Uint32Array;
+  /** The one id that may come, where it is one alone. */
+  readonly only: number | undefined;
+};
+
+/** Where an answer of a given form stands. States never change. */
+export type MaskedPlace = {
+  /** Whether the text so far is an answer. */
+  readonly isWhole: boolean;
+  /** Whether it is one and nothing can follow. */
+  readonly isEnd: boolean;
+  /** Fewest tokens to an answer. */
+  readonly cost: number;
+  /** Ids after which an answer can be had within `remaining` tokens, at least `cost` and 1, this one included. */
+  mask(remaining: number): TokenMask;
+  /** The place after an id of the mask. */
+  take(id: number): MaskedPlace;
+};
+
 export type DecodeOptions = {
   /** Most ids of output, at least 1. */
   readonly maxTokens: number;
@@ -21,8 +43,20 @@ export type DecodeOptions = {
    * Takes a token; greedy by default.
    *
    * @param position - index of the token to take in the whole sequence
+   * @param mask - ids that may come; all when absent
    */
-  readonly choose?: (logits: Float32Array, position: number) => number;
+  readonly choose?: (logits: Float32Array, position: number, mask?: TokenMask) => number;
+};
+
+/** Decoding to a form. */
+export type MaskedOptions = Omit<DecodeOptions, 'choose'> & {
+  /** The beginning; its cost is at most `maxTokens`. */
+  readonly start: MaskedPlace;
+  /** Told what may come, for every id of the output, before it comes. */
+  readonly onMask?: (mask: TokenMask) => void;
+  /** Whether the model is asked even where one id alone may come. */
+  readonly asksAlways?: boolean;
+  readonly choose: (logits: Float32Array, position: number, mask: TokenMask) => number;
 };
 
 /** Ids of an answer and why it ended. */
@@ -59,10 +93,38 @@ export function* freely(prompt: readonly number[], options: DecodeOptions): Deco
   while (ids.length < options.maxTokens) {
     const id = choose(yield next, prompt.length + ids.length);
     ids.push(id);
-    if (ends.has(id) || options.isStopped?.(ids) === true) return { ids, finishReason: 'stop' };
+    // Asked for every id, the last one too.
+    if (options.isStopped?.(ids) === true || ends.has(id)) return { ids, finishReason: 'stop' };
     next = [id];
   }
   return { ids, finishReason: 'length' };
+}
+
+/**
+ * Continues a prompt to an answer of a form, always a whole one. A place that allows one id alone takes it without asking the model.
+ *
+ * @param prompt - at least one id
+ */
+export function* withinForm(prompt: readonly number[], options: MaskedOptions): Decoding {
+  const { maxTokens, start, onMask, asksAlways = false, choose } = options;
+  const ends = new Set(options.endIds);
+  const ids: number[] = [];
+  let pending = prompt;
+  let place = start;
+  while (ids.length < maxTokens && !place.isEnd) {
+    const mask = place.mask(maxTokens - ids.length);
+    onMask?.(mask);
+    let id = asksAlways ? undefined : mask.only;
+    if (id === undefined) {
+      id = choose(yield pending, prompt.length + ids.length, mask);
+      pending = [];
+    }
+    ids.push(id);
+    if (options.isStopped?.(ids) === true || ends.has(id)) return { ids, finishReason: 'stop' };
+    pending = [...pending, id];
+    place = place.take(id);
+  }
+  return { ids, finishReason: place.isEnd ? 'stop' : 'length' };
 }
 
 /**
@@ -71,11 +133,13 @@ export function* freely(prompt: readonly number[], options: DecodeOptions): Deco
  * alone takes it without asking the model. The end id itself is not part of the output.
  *
  * @param choices - ids of the choices, each non-empty, all different
+ * @param onAllowed - told what could come, for every id of the output
  */
 export function* amongChoices(
   prompt: readonly number[],
   choices: readonly (readonly number[])[],
   endIds: readonly number[],
+  onAllowed: (allowed: ReadonlySet<number>) => void = () => {},
 ): Decoding {
   const ids: number[] = [];
   let pending: readonly number[] = prompt;
@@ -92,6 +156,7 @@ export function* amongChoices(
     }
     const ended = open.find((choice) => choice.length === ids.length);
     if (ended !== undefined && endIds.includes(id)) return { ids, finishReason: 'choice' };
+    onAllowed(allowed);
     ids.push(id);
     pending = [...pending, id];
     const taken = id;
@@ -118,6 +183,39 @@ export function decodeChoice(
   signal?: AbortSignal,
 ): Promise<Decoded> {
   return drive(source, amongChoices(prompt, choices, endIds), signal);
+}
+
+/**
+ * Index of the greatest logit among those of a mask, the lowest among equals.
+ *
+ * @throws {@link InferenceError} `NUMERIC_FAULT` if none of them is a number
+ */
+export function argmaxOfMask(logits: Float32Array, { bits }: TokenMask): number {
+  let best = -1;
+  let top = Number.NEGATIVE_INFINITY;
+  for (let word = 0; word < bits.length; word++) {
+    // From the lowest bit that is set to the next, until none is left.
+    for (let left = bits[word] as number; left !== 0; left &= left - 1) {
+      const id = 32 * word + 31 - Math.clz32(left & -left);
+      const value = logits[id] as number;
+      if (value > top) {
+        top = value;
+        best = id;
+      }
+    }
+  }
+  if (best === -1) throw new InferenceError('NUMERIC_FAULT', 'no logit is a finite number');
+  return best;
+}
+
+/** Ids of a mask, ascending. */
+export function maskIds({ bits }: TokenMask): Uint32Array {
+  const ids: number[] = [];
+  for (let word = 0; word < bits.length; word++) {
+    for (let left = bits[word] as number; left !== 0; left &= left - 1)
+      ids.push(32 * word + 31 - Math.clz32(left & -left));
+  }
+  return Uint32Array.from(ids);
 }
 
 /**

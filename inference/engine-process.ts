@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 import type { ChildEntry } from '../attest/core/entry.ts';
 import type { PartialAnswer } from '../attest/verify/executor.ts';
 import { type FromChild, fromWireError, type ModelLocation, type ToChild } from './child-messages.ts';
-import type { Completion, CompletionRequest, ModelIdentity } from './engine.ts';
+import type { Completion, CompletionRequest, Delta, Embeddings, ModelIdentity } from './engine.ts';
 import { InferenceError } from './errors.ts';
 import { ServerError } from './server-errors.ts';
 
@@ -35,9 +35,13 @@ export type ProcessOptions = {
   readonly closing: AbortSignal;
 };
 
-type Answer = Completion | PartialAnswer;
+type Answer = Completion | PartialAnswer | Embeddings;
 
-type Pending = { readonly resolve: (answer: Answer) => void; readonly reject: (error: Error) => void };
+type Pending = {
+  readonly resolve: (answer: Answer) => void;
+  readonly reject: (error: Error) => void;
+  readonly onDelta: ((delta: Delta) => void) | undefined;
+};
 
 /** A process whose model is open. */
 export class EngineProcess {
@@ -108,20 +112,37 @@ export class EngineProcess {
    * @throws {@link InferenceError} what the engine refuses
    * @throws {@link ServerError} `ENGINE_DIED` if the process ends first
    */
-  async complete(request: CompletionRequest, signal?: AbortSignal): Promise<Completion> {
-    const answer = await this.#ask((job) => ({ type: 'complete', job, request }), signal);
-    if (answer.finishReason === null) throw new TypeError('expected a whole answer');
-    return answer;
+  async complete(
+    request: CompletionRequest,
+    signal?: AbortSignal,
+    onDelta?: (delta: Delta) => void,
+  ): Promise<Completion> {
+    const deltas = onDelta !== undefined;
+    return this.#ask<Completion>((job) => ({ type: 'complete', job, request, deltas }), signal, onDelta);
   }
 
   /** Computes one completion along a claimed output; throws as {@link EngineProcess.complete}. */
-  async check(request: CompletionRequest, claim: readonly number[], signal?: AbortSignal): Promise<Answer> {
+  async check(
+    request: CompletionRequest,
+    claim: readonly number[],
+    signal?: AbortSignal,
+  ): Promise<Completion | PartialAnswer> {
     // What lies beyond the longest answer is found by whoever compares.
     const part = claim.slice(0, request.maxTokens);
-    return this.#ask((job) => ({ type: 'check', job, request, claim: part }), signal);
+    return this.#ask<Completion | PartialAnswer>((job) => ({ type: 'check', job, request, claim: part }), signal);
   }
 
-  async #ask(question: (job: number) => ToChild, signal: AbortSignal | undefined): Promise<Answer> {
+  /** Computes the vectors of texts; throws as {@link EngineProcess.complete}. */
+  async embed(texts: readonly string[], signal?: AbortSignal): Promise<Embeddings> {
+    return this.#ask<Embeddings>((job) => ({ type: 'embed', job, texts }), signal);
+  }
+
+  /** The answer to a message is of the message's own kind: both ends are one release. */
+  async #ask<A extends Answer>(
+    question: (job: number) => ToChild,
+    signal: AbortSignal | undefined,
+    onDelta?: (delta: Delta) => void,
+  ): Promise<A> {
     if (signal?.aborted) throw new InferenceError('CANCELLED', 'the request was cancelled');
     if (!this.isAlive) throw this.#died();
     const job = this.#jobs++;
@@ -132,10 +153,11 @@ export class EngineProcess {
     };
     signal?.addEventListener('abort', onAbort, { once: true });
     try {
-      return await new Promise<Answer>((resolve, reject) => {
-        this.#pending.set(job, { resolve, reject });
+      const answer = await new Promise<Answer>((resolve, reject) => {
+        this.#pending.set(job, { resolve, reject, onDelta });
         this.#send(question(job));
       });
+      return answer as A;
     } finally {
       this.#pending.delete(job);
       clearTimeout(grace);
@@ -163,7 +185,9 @@ export class EngineProcess {
   }
 
   #take(message: FromChild): void {
-    if (message.type === 'done') this.#pending.get(message.job)?.resolve(message.completion);
+    // Nothing more reaches whoever cancelled.
+    if (message.type === 'delta') this.#pending.get(message.job)?.onDelta?.(message.delta);
+    if (message.type === 'done') this.#pending.get(message.job)?.resolve(message.answer);
     if (message.type === 'refused') this.#pending.get(message.job)?.reject(fromWireError(message.error));
   }
 

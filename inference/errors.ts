@@ -65,6 +65,10 @@ export type InferenceErrorCode =
   | 'CHOICE_UNWRITABLE'
   | 'TOO_MANY_CHOICES'
   | 'STOP_EMPTY'
+  /** A JSON Schema that answers cannot be held to; `at.field`, `at.index` of a tool, `at.path` and `at.keyword` in the schema. */
+  | 'SCHEMA_REFUSED'
+  /** No answer of the form fits the tokens that may be spent; `at.needed`. */
+  | 'BUDGET_TOO_SMALL'
   | 'SAMPLING_REFUSED'
   | 'OUT_OF_MEMORY'
   | 'TEMPLATE_REFUSED'

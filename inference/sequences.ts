@@ -57,5 +57,14 @@ export type Sequences = {
    * @throws InferenceError `OUT_OF_MEMORY`, `ENGINE_CLOSED`
    */
   open(capacity: number, prompt?: readonly number[]): Sequence;
+  /** Present where several sequences may be fed at the same time; logits are then valid until the next call of their own sequence. */
+  readonly isConcurrent?: true;
+  /**
+   * Present where the engine gives the mean over all positions of the last hidden state, after the last norm, `[embedding]`.
+   *
+   * @param ids - `[1, contextLength]` of them
+   * @throws InferenceError `OUT_OF_MEMORY`, `ENGINE_CLOSED`, `CANCELLED`
+   */
+  embed?(ids: readonly number[], signal?: AbortSignal): Promise<Float32Array>;
   close(): Promise<void>;
 };

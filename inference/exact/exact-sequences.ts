@@ -22,6 +22,7 @@ export function exactSequences(decoder: ExactDecoder, options: exactSequences.Op
   const engine: Engine = { decoder, cache, times, loop: new BatchLoop(decoder, times) };
   return {
     contextLength: decoder.shape.context,
+    isConcurrent: true,
     open: (capacity, prompt = []) => new ExactSequence(engine, cache.open(capacity, prompt)),
     close: () => decoder.close(),
   };

@@ -7,14 +7,15 @@
 
 import { availableParallelism } from 'node:os';
 import type { JsonObject } from '../../attest/encoding/canonical-json.ts';
-import type { LoadedModel } from '../engine.ts';
+import type { LoadedModel, ModelIdentity } from '../engine.ts';
 import { installedVersion } from '../installed-version.ts';
 import { jsonDigest } from '../json-digest.ts';
 import type { ModelSource } from '../model-source.ts';
 import { type ExactEngineName, proveEngine } from './engines.ts';
-import { ensureExactFile } from './exact-file.ts';
+import { type ExactFile, ensureExactFile } from './exact-file.ts';
 import { EXACT_VERSION } from './exact-model.ts';
 import { exactSequences } from './exact-sequences.ts';
+import { embeddingsOf } from './mean-hidden.ts';
 import { operationList } from './operations.ts';
 
 /** More threads than this wait for each other more than they compute. */
@@ -37,28 +38,14 @@ export async function openExact(source: ModelSource, options: openExact.Options)
       onWarning: (message) => onProgress(`warning: ${message}`),
     });
     onProgress('loading the exact form');
-    const decoder = await engine.open(file);
+    const { file: loading, gain } = withFinalGain(file);
+    const decoder = await engine.open(loading);
     return {
-      identity: {
-        id,
-        model: file.commitment,
-        tokenizer: file.tokenizerDigest,
-        operations: jsonDigest({
-          version: EXACT_VERSION,
-          shape: file.shape as unknown as JsonObject,
-          operations: operationList(file.shape).operations.length,
-        }),
-        profile: jsonDigest(exactProfile()),
-        profileName: 'exact',
-        // Every engine of the profile gives the same bits, so none of them is named.
-        engine: jsonDigest({ arithmetic: EXACT_VERSION }),
-        contextLength: file.shape.context,
-        vocabularySize: file.shape.vocabulary,
-      },
+      identity: exactIdentity(id, file),
       engineName: engine.name,
       threads: engine.threads,
       commitment: file.commitment,
-      sequences: exactSequences(decoder, options),
+      sequences: { ...exactSequences(decoder, options), ...embeddingsOf(decoder, gain) },
     };
   } finally {
     file.close();
@@ -76,6 +63,42 @@ export declare namespace openExact {
     /** As in {@link exactSequences}. */
     readonly prefixCache?: boolean;
     readonly onProgress?: (message: string) => void;
+  };
+}
+
+/** The file, which puts the gain of the last norm aside when it is loaded: from the very bytes whose digest was checked. */
+function withFinalGain(file: ExactFile): { readonly file: ExactFile; readonly gain: Float32Array } {
+  const place = operationList(file.shape).vectors.find(({ tensor }) => tensor === 'outputNorm');
+  const part = place === undefined ? undefined : file.layout.vectors[place.id];
+  if (part === undefined) throw new TypeError('expected a norm of the output');
+  const gain = new Float32Array(part.bytes / 4);
+  const load = (into: Uint8Array, offset: number) => {
+    file.load(into, offset);
+    new Uint8Array(gain.buffer).set(into.subarray(offset + part.offset, offset + part.offset + part.bytes));
+  };
+  return { file: { ...file, load }, gain };
+}
+
+/** The digests of a model in the exact form. */
+export function exactIdentity(
+  id: string,
+  { commitment, tokenizerDigest, shape }: Pick<ExactFile, 'commitment' | 'tokenizerDigest' | 'shape'>,
+): ModelIdentity {
+  return {
+    id,
+    model: commitment,
+    tokenizer: tokenizerDigest,
+    operations: jsonDigest({
+      version: EXACT_VERSION,
+      shape: shape as unknown as JsonObject,
+      operations: operationList(shape).operations.length,
+    }),
+    profile: jsonDigest(exactProfile()),
+    profileName: 'exact',
+    // Every engine of the profile gives the same bits, so none of them is named.
+    engine: jsonDigest({ arithmetic: EXACT_VERSION }),
+    contextLength: shape.context,
+    vocabularySize: shape.vocabulary,
   };
 }
 

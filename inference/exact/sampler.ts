@@ -79,7 +79,7 @@ export function checkSampling({ temperature, topP, topK }: Sampling): void {
  * @param logits - `[vocabulary]`
  * @param draw - unused when greedy
  * @param exp - the table of exponentials, `[32768]`
- * @param allowed - ids that may come; the others enter no maximum and no sum. All when absent
+ * @param allowed - ids that may come, a list of them ascending and within the vocabulary; the others enter no maximum and no sum. All when absent
  * @throws {@link InferenceError} `SAMPLING_REFUSED` as {@link checkSampling}
  * @throws {@link InferenceError} `NUMERIC_FAULT` if any logit, allowed or not, is not a finite number
  * @throws RangeError if there is no token to choose, an allowed id is no index of `logits`, or `draw` or `exp` has
@@ -90,11 +90,11 @@ export function chooseToken(
   sampling: Sampling,
   draw: Draw,
   exp: Uint16Array,
-  allowed?: ReadonlySet<number>,
+  allowed?: ReadonlySet<number> | Uint32Array,
 ): number {
   checkSampling(sampling);
   checkFinite(logits);
-  const ids = allowed === undefined ? undefined : ascending(allowed, logits.length);
+  const ids = allowed instanceof Set ? ascending(allowed, logits.length) : (allowed as Uint32Array | undefined);
   const best = greatest(logits, ids);
   if (sampling.temperature === 0) return best;
   const weighed = weigh(logits, ids, logits[best] as number, sampling.temperature, exp);

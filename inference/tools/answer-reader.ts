@@ -8,6 +8,7 @@
  */
 
 import type { RequestToolCall } from '../../attest/trace/inference-request.ts';
+import { endsLike } from '../answer-text.ts';
 import type { AnswerEvent } from '../answering.ts';
 import { CALL_ARGUMENTS, CALL_END, CALL_SEPARATOR, CALL_START } from './call-form.ts';
 
@@ -161,20 +162,13 @@ class Reader implements AnswerReader {
   }
 }
 
-/** Length of the longest end of a text, shorter than the mark, with which the mark begins. */
-function endsLike(text: string, mark: string): number {
-  for (let length = Math.min(text.length, mark.length - 1); length > 0; length--) {
-    if (mark.startsWith(text.slice(-length))) return length;
-  }
-  return 0;
-}
-
 /** Neighbouring pieces of one kind as one. */
 function merge(events: readonly AnswerEvent[]): readonly AnswerEvent[] {
   const merged: AnswerEvent[] = [];
   for (const event of events) {
     const last = merged.at(-1);
-    if (last?.type === 'text' && event.type === 'text') merged[merged.length - 1] = { ...last, text: last.text + event.text };
+    if (last?.type === 'text' && event.type === 'text')
+      merged[merged.length - 1] = { ...last, text: last.text + event.text };
     else merged.push(event);
   }
   return merged;

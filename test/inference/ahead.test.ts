@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { aheadSource, type Drafter } from '../../inference/ahead.ts';
-import { chooserOf } from '../../inference/completion-engine.ts';
+import { chooserOf } from '../../inference/choose.ts';
 import { type Decoded, decodeChoice, decodeFree, type LogitSource } from '../../inference/decode.ts';
 import type { ExactDecoder } from '../../inference/exact/exact-decoder.ts';
 import type { ExactModel } from '../../inference/exact/exact-model.ts';

@@ -54,7 +54,7 @@ describe('child engine', () => {
     const whole = toyAnswer(ask('Grüße'));
     const { promptIds, outputIds } = whole;
     expect(await engine.check(ask('Grüße'), outputIds)).toEqual(whole);
-    const partial = { promptIds, outputIds: outputIds.slice(0, 4), text: null, finishReason: null };
+    const partial = { promptIds, outputIds: outputIds.slice(0, 4), text: null, finishReason: null, masks: null };
     expect(await engine.check(ask('Grüße'), [...outputIds.slice(0, 3), Number.NaN])).toEqual(partial);
     expect(await engine.check(ask('Grüße'), outputIds.slice(0, 3))).toEqual(partial);
     // Only what an answer may have crosses the channel.

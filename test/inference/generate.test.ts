@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { toHex } from '../../attest/core/bytes.ts';
-import { stopAt } from '../../inference/completion-engine.ts';
+import { stopAt } from '../../inference/continuation.ts';
 import { exactModelFrom } from '../../inference/exact/exact-file.ts';
 import { openReference } from '../../inference/exact/reference/reference-decoder.ts';
 import { type GenerateOptions, generate } from '../../inference/generate.ts';

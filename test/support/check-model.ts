@@ -8,7 +8,7 @@
 import { createHash } from 'node:crypto';
 import { type Hex, toHex } from '../../attest/core/bytes.ts';
 import type { CheckingModel } from '../../inference/check.ts';
-import { chooserOf } from '../../inference/completion-engine.ts';
+import { chooserOf } from '../../inference/choose.ts';
 import type { ContinuationText, ContinueOptions } from '../../inference/continuation.ts';
 import type { ExactDecoder } from '../../inference/exact/exact-decoder.ts';
 import type { ExactModel } from '../../inference/exact/exact-model.ts';

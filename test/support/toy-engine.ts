@@ -34,17 +34,31 @@ export function toyAnswer(request: CompletionRequest): Completion {
   }
   const { choices, maxTokens, stop = [] } = request;
   const choice = choices?.[promptIds.length % choices.length];
-  if (choice !== undefined) return { promptIds, outputIds: [...utf8(choice)], text: choice, finishReason: 'choice' };
-  let text = `echo: ${request.messages.at(-1)?.content ?? ''}`;
+  if (choice !== undefined) {
+    return { promptIds, outputIds: [...utf8(choice)], text: choice, finishReason: 'choice', masks: digest('6') };
+  }
+  const masks = request.format === undefined && request.toolUse === undefined ? null : digest('6');
+  let text = formed(request) ?? `echo: ${request.prompt ?? request.messages.at(-1)?.content ?? ''}`;
   for (const end of stop) if (text.includes(end)) text = text.slice(0, text.indexOf(end));
   const outputIds = [...utf8(text)];
-  if (outputIds.length <= maxTokens) return { promptIds, outputIds, text, finishReason: 'stop' };
+  if (outputIds.length <= maxTokens) return { promptIds, outputIds, text, finishReason: 'stop', masks };
   return {
     promptIds,
     outputIds: outputIds.slice(0, maxTokens),
     text: text.slice(0, maxTokens),
     finishReason: 'length',
+    masks,
   };
+}
+
+/** A call where one is required or the last message begins with `call `, an empty object where JSON is wanted. */
+function formed({ messages, format, toolUse }: CompletionRequest): string | undefined {
+  const asked = (messages.at(-1)?.content ?? '').startsWith('call ');
+  const name = toolUse?.choice.type === 'function' ? toolUse.choice.name : toolUse?.tools[0]?.name;
+  if (name !== undefined && (asked || toolUse?.choice.type !== 'auto')) {
+    return `<tool_call>\n{"name": "${name}", "arguments": {"toy": 1}}\n</tool_call>`;
+  }
+  return format === undefined ? undefined : '{}';
 }
 
 /** Opens the toy. */
@@ -55,7 +69,7 @@ export function openToyEngine(
   return {
     identity,
     seen,
-    async complete(request, signal) {
+    async complete(request, signal, onDelta) {
       seen.push(request);
       const [command, argument = ''] = (request.messages.at(-1)?.content ?? '').split(' ');
       if (command === 'fail') throw new InferenceError(argument as InferenceErrorCode, 'as asked');
@@ -70,7 +84,13 @@ export function openToyEngine(
           else signal?.addEventListener('abort', cancel, { once: true });
         });
       }
-      return toyAnswer(request);
+      const answer = toyAnswer(request);
+      // Characters that are two UTF-16 units stay whole.
+      for (const letter of answer.text) onDelta?.({ text: letter, ids: [...utf8(letter)] });
+      return answer;
+    },
+    async embed(texts) {
+      return { ids: texts.map((text) => [...utf8(text)]), vectors: texts.map((text) => [text.length > 0 ? 1 : 0, 0]) };
     },
     async check(request, claim, signal) {
       return alongClaim(await this.complete(request, signal), claim);
