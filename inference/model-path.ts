@@ -21,6 +21,7 @@ export const SHIPPED_MODEL: {
   readonly file: string;
   readonly sizeBytes: number;
   readonly sha256: string;
+  readonly hub: { readonly endpoint: string };
 } = shippedModel;
 
 export type ModelPathErrorCode = 'UNKNOWN_MODEL' | 'MODEL_MISSING' | 'MODEL_DAMAGED';

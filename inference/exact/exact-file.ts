@@ -75,8 +75,7 @@ export async function ensureExactFile(
   const shape = exactShape(source.config);
   const { tokenizer } = source;
   const wanted = { shape, layout: fileLayout(shape), tokenizer, tokenizerDigest: tokenizerDigest(tokenizer) };
-  const digest = await source.digest(onProgress);
-  const folder = join(cacheDir, `${digest.slice(2)}-${EXACT_VERSION.replaceAll('/', '-')}`);
+  const folder = exactFolder(cacheDir, await source.digest(onProgress));
   const found = openFolder(folder, wanted);
   if (found !== undefined) return found;
   onProgress('converting the model to the exact form (once for each model)');
@@ -108,6 +107,33 @@ export async function ensureExactFile(
     throw new ModelError('CACHE_DAMAGED', `${folder} changed right after it was made`, { at: { folder } });
   }
   return made;
+}
+
+/** The folder for the exact form of a model. @param digest - of the files that it is made from */
+export function exactFolder(cacheDir: string, digest: Hex): string {
+  return join(cacheDir, `${digest.slice(2)}-${EXACT_VERSION.replaceAll('/', '-')}`);
+}
+
+/**
+ * What the folder of a model says of it, without a look at the weights: what was found out when it was made.
+ *
+ * @returns undefined if there is none of this version
+ */
+export function readExactFacts(
+  cacheDir: string,
+  digest: Hex,
+): Pick<ExactFile, 'shape' | 'commitment' | 'tokenizerDigest'> | undefined {
+  let manifest: Manifest;
+  try {
+    manifest = JSON.parse(readFileSync(join(exactFolder(cacheDir, digest), MANIFEST_FILE), 'utf8')) as Manifest;
+  } catch {
+    // Absent or damaged: it is made anew when the model is opened.
+    return undefined;
+  }
+  const { version, converter, shape, tokenizer, commitment } = manifest;
+  const isDigest = (text: unknown) => typeof text === 'string' && /^0x[0-9a-f]{64}$/.test(text);
+  if (version !== EXACT_VERSION || converter !== CONVERTER_VERSION || !isDigest(tokenizer)) return undefined;
+  return isDigest(commitment) ? { shape, commitment, tokenizerDigest: tokenizer as Hex } : undefined;
 }
 
 /** Reads a whole file into memory of its own. @throws {@link ModelError} as `load` */
