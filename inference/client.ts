@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { z } from 'zod';
 import type { Hex } from '../attest/core/bytes.ts';
 import { RuntimeError } from '../attest/core/error.ts';
 import { type Json, parseJson } from '../attest/encoding/canonical-json.ts';
@@ -17,7 +18,8 @@ import {
 } from '../attest/sign/receipt.ts';
 import type { InferenceRequest } from '../attest/trace/inference-request.ts';
 import type { ModelIdentity } from './engine.ts';
-import { chatResponseSchema, modelListSchema, toChatBody } from './protocol.ts';
+import { answerSchema, modelListSchema, toWireRequest } from './protocol.ts';
+import { readWholeAnswer } from './tools/answer-reader.ts';
 
 export type { InferencePlace } from '../attest/sign/receipt.ts';
 export type { ModelIdentity } from './engine.ts';
@@ -121,19 +123,16 @@ class HttpInferenceClient implements InferenceClient {
         });
       }
     }
-    const sent = toChatBody(request, identity.id, place);
-    const body = await this.#ask('/v1/chat/completions', { method: 'POST', body: JSON.stringify(sent) }, signal);
-    const parsed = chatResponseSchema.safeParse(body);
+    const { path, body: sent } = toWireRequest(request, identity.id, place);
+    const body = await this.#ask(path, { method: 'POST', body: JSON.stringify(sent) }, signal);
+    const parsed = answerSchema.safeParse(body);
     if (!parsed.success) throw malformed('completion', parsed.error.message);
-    const { choices, tracebond } = parsed.data;
+    const { tracebond } = parsed.data;
     const receipt = parseReceipt(tracebond.receipt as Json);
-    const [{ message, finish_reason }] = choices;
-    if (finish_reason !== (receipt.finish === 'length' ? 'length' : 'stop')) {
-      throw malformed('completion', `finish_reason ${finish_reason} with a receipt of ${receipt.finish}`);
-    }
-    const { promptIds, outputIds } = tracebond;
-    const completion = { promptIds, outputIds, text: message.content, finishReason: receipt.finish };
+    const { promptIds, outputIds, masks, text } = tracebond;
+    const completion = { promptIds, outputIds, masks, text, finishReason: receipt.finish };
     verifyReceipt(receipt, { ...place, request, completion }, signer);
+    checkChoice(parsed.data.choices[0], request, completion);
     return { ...completion, receipt };
   }
 
@@ -191,6 +190,30 @@ class HttpInferenceClient implements InferenceClient {
     const body = readJson(bytes, status);
     if (status === 200) return body;
     throw toRefusal(status, retryAfter, body);
+  }
+}
+
+/**
+ * Checks that what the answer says in OpenAI's words follows from the text that was signed: nobody who reads those words alone is told
+ * something else.
+ */
+function checkChoice(
+  { finish_reason, message, text }: z.output<typeof answerSchema>['choices'][0],
+  request: InferenceRequest,
+  completion: AnsweredCompletion,
+): void {
+  const mayCall = request.toolChoice.type !== 'none';
+  const { content, calls } = readWholeAnswer(completion.text, mayCall, () => '');
+  const isLength = completion.finishReason === 'length';
+  const end = calls.length > 0 ? 'tool_calls' : isLength ? 'length' : 'stop';
+  if (finish_reason !== end) {
+    throw malformed('completion', `finish_reason ${finish_reason}, the receipt says ${end}`);
+  }
+  const isSaid = request.prompt === null ? message?.content === content : text === content;
+  const said = (message?.tool_calls ?? []).map(({ function: { name, arguments: given } }) => [name, given]);
+  const signed = calls.map((call) => [call.name, call.arguments]);
+  if (!isSaid || JSON.stringify(said) !== JSON.stringify(signed)) {
+    throw malformed('completion', 'its content is not the text of the receipt');
   }
 }
 

@@ -6,61 +6,23 @@
 
 import type { z } from 'zod';
 import type { LosslessJson } from '../attest/encoding/canonical-json.ts';
-import { ApiError } from './api-errors.ts';
+import { ApiError, toErrorReply } from './api-errors.ts';
+import { InferenceError } from './errors.ts';
 
 type Issue = z.core.$ZodIssue;
 type Path = readonly PropertyKey[];
 
-/** Fields of OpenAI's API (2.3.0) that this server does not act on, and so refuses. */
-const UNSUPPORTED: ReadonlySet<string> = new Set([
-  'audio',
-  'frequency_penalty',
-  'function_call',
-  'functions',
-  'logit_bias',
-  'logprobs',
-  'metadata',
-  'modalities',
-  'moderation',
-  'parallel_tool_calls',
-  'prediction',
-  'presence_penalty',
-  'prompt_cache_key',
-  'prompt_cache_options',
-  'prompt_cache_retention',
-  'reasoning_effort',
-  'safety_identifier',
-  'service_tier',
-  'store',
-  'stream_options',
-  'tool_choice',
-  'tools',
-  'top_logprobs',
-  'user',
-  'verbosity',
-  'web_search_options',
-]);
-
-/** The same inside a message. */
-const UNSUPPORTED_IN_MESSAGE: ReadonlySet<string> = new Set([
-  'annotations',
-  'audio',
-  'function_call',
-  'refusal',
-  'tool_call_id',
-  'tool_calls',
-]);
-
-/** Values that OpenAI's API knows and this server does not act on, by parameter; `[]` stands for any index. */
-const UNSUPPORTED_VALUES: { readonly [param: string]: (value: LosslessJson | undefined) => boolean } = {
-  temperature: (value) => typeof value === 'number',
-  top_p: (value) => typeof value === 'number',
-  n: (value) => typeof value === 'number',
-  stream: (value) => value === true,
-  'response_format.type': (value) => value === 'json_object' || value === 'json_schema',
-  'messages[].role': (value) => value === 'developer' || value === 'function',
-  'messages[].content[].type': (value) => typeof value === 'string',
+/**
+ * What OpenAI's API (2.3.0) knows and this server does not act on: to be told from what nobody knows. A parameter is named by its path,
+ * `[]` standing for any index.
+ */
+export type KnownElsewhere = {
+  readonly parameters: ReadonlySet<string>;
+  /** Whether a value that was refused is one of OpenAI's, by parameter. */
+  readonly values: { readonly [param: string]: (value: LosslessJson | undefined) => boolean };
 };
+
+const NOTHING: KnownElsewhere = { parameters: new Set(), values: {} };
 
 /**
  * The error for the first complaint about a body.
@@ -68,15 +30,13 @@ const UNSUPPORTED_VALUES: { readonly [param: string]: (value: LosslessJson | und
  * @param issues - of zod, at least one
  * @param body - what was parsed
  */
-export function refuse(issues: readonly Issue[], body: LosslessJson): ApiError {
+export function refuse(issues: readonly Issue[], body: LosslessJson, known: KnownElsewhere = NOTHING): ApiError {
   const issue = innermost(issues[0] as Issue);
   const param = formatPath(issue.path);
   if (issue.code === 'unrecognized_keys') {
     const key = issue.keys[0] ?? '';
     const full = formatPath([...issue.path, key.slice(0, 64)]);
-    const known = issue.path.length === 0 ? UNSUPPORTED : UNSUPPORTED_IN_MESSAGE;
-    const isKnown = known.has(key) && (issue.path.length === 0 || issue.path[0] === 'messages');
-    const [code, message] = isKnown
+    const [code, message] = known.parameters.has(anyIndex(full))
       ? (['UNSUPPORTED_PARAMETER', `${full}: this server does not act on it, so it does not take it`] as const)
       : (['UNKNOWN_PARAMETER', `${full}: unknown parameter`] as const);
     return new ApiError(code, message, { at: { param: full } });
@@ -85,8 +45,10 @@ export function refuse(issues: readonly Issue[], body: LosslessJson): ApiError {
   const where = param === '' ? 'body' : param;
   const value = valueAt(body, issue.path);
   if (value === undefined) return new ApiError('MISSING_PARAMETER', `${where}: missing parameter`, { at });
-  if (UNSUPPORTED_VALUES[param.replace(/\[\d+\]/g, '[]')]?.(value) === true) {
-    return new ApiError('UNSUPPORTED_VALUE', `${where}: ${describe(issue)}, the only one of this server`, { at });
+  const { values } = known;
+  const general = anyIndex(param);
+  if (Object.hasOwn(values, general) && values[general]?.(value) === true) {
+    return new ApiError('UNSUPPORTED_VALUE', `${where}: ${describe(issue)}; this server takes no other`, { at });
   }
   const isType = issue.code === 'invalid_type' || (issue.code === 'invalid_value' && isOtherType(issue.values, value));
   return new ApiError(isType ? 'INVALID_TYPE' : 'INVALID_VALUE', `${where}: ${describe(issue)}`, { at });
@@ -95,6 +57,18 @@ export function refuse(issues: readonly Issue[], body: LosslessJson): ApiError {
 /** An `INVALID_VALUE` that no schema finds. */
 export function refuseValue(param: string, message: string): ApiError {
   return new ApiError('INVALID_VALUE', `${param}: ${message}`, { at: { param } });
+}
+
+/**
+ * An engine's refusal with the parameter as the asked surface calls it, which the engine does not know.
+ *
+ * @param rename - the surface's name for a field of `at`, or for a parameter of chat completions; undefined to leave it
+ */
+export function withParam(error: unknown, rename: (fault: InferenceError, param: string | null) => string | undefined) {
+  if (!(error instanceof InferenceError)) return error;
+  const param = rename(error, toErrorReply(error).body.error.param);
+  if (param === undefined) return error;
+  return new InferenceError(error.code, error.message, { at: { ...error.at, param }, cause: error });
 }
 
 /** Of a union's complaints, the one of the branch that came furthest; that is the branch that was meant. */
@@ -115,6 +89,9 @@ function rank(issue: Issue): number {
 }
 
 function describe(issue: Issue): string {
+  if (issue.code === 'invalid_union' && 'options' in issue) {
+    return `expected ${(issue.options as readonly unknown[]).map((value) => JSON.stringify(value)).join(' or ')}`;
+  }
   if (issue.code === 'invalid_value')
     return `expected ${issue.values.map((value) => JSON.stringify(value)).join(' or ')}`;
   return issue.message.replace(/^Invalid input: /, '').replace(/^[A-Z]/, (letter) => letter.toLowerCase());
@@ -122,6 +99,11 @@ function describe(issue: Issue): string {
 
 function isOtherType(values: readonly unknown[], value: LosslessJson): boolean {
   return values.every((expected) => typeof expected !== typeof value);
+}
+
+/** `messages[]` for `messages[7]`. */
+function anyIndex(param: string): string {
+  return param.replace(/\[\d+\]/g, '[]');
 }
 
 /** `messages[0].content`, as OpenAI names a parameter. */

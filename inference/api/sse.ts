@@ -9,6 +9,7 @@
  * @module
  */
 
+import type { OutgoingHttpHeaders } from 'node:http';
 import type { FastifyReply } from 'fastify';
 
 /** A stream of events to one client. */
@@ -52,7 +53,7 @@ export function openEventStream(reply: FastifyReply, options: EventStreamOptions
     if (!raw.writableFinished) onGone();
   });
   raw.writeHead(200, {
-    ...reply.getHeaders(),
+    ...(reply.getHeaders() as OutgoingHttpHeaders),
     'content-type': 'text/event-stream; charset=utf-8',
     'cache-control': 'no-cache',
     'x-accel-buffering': 'no',
