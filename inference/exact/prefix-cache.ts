@@ -1,9 +1,9 @@
 /**
- * Sequences that were closed, kept for prompts that begin as they do. The bits of a row never depend on how the rows before it were
- * computed, so a prompt that starts with a copy gives the same logits.
+ * Sequences that were closed, kept for prompts that begin as they do, and those in use as long as they are. The bits of a row never depend on
+ * how the rows before it were computed, so a prompt that starts with a copy gives the same logits.
  *
  * P1. The ids of a kept sequence are exactly those its cache was computed from.
- * P2. A kept sequence belongs to nobody: it is handed out once, or copied.
+ * P2. A kept sequence belongs to nobody: it is handed out once, or copied. One in use is copied only.
  * P3. Kept sequences never are the reason why a new one finds no room.
  *
  * Who may ask the engine can tell from the time of an answer whether its prompt's beginning was asked before.
@@ -36,6 +36,7 @@ export class PrefixCache {
   readonly #bytes: number;
   /** The least recently closed first. */
   readonly #kept: HeldSequence[] = [];
+  readonly #inUse = new Set<HeldSequence>();
 
   constructor(decoder: ExactDecoder, limits: PrefixCacheLimits = {}) {
     this.#decoder = decoder;
@@ -54,6 +55,12 @@ export class PrefixCache {
    * @throws {@link InferenceError} as `openSequence` of the decoder; `OUT_OF_MEMORY` only when nothing is kept any more
    */
   open(capacity: number, prompt: readonly number[]): HeldSequence {
+    const held = this.#start(capacity, prompt);
+    this.#inUse.add(held);
+    return held;
+  }
+
+  #start(capacity: number, prompt: readonly number[]): HeldSequence {
     const most = Math.min(capacity, prompt.length - 1);
     let source: HeldSequence | undefined;
     let length = 0;
@@ -64,15 +71,24 @@ export class PrefixCache {
         length = common;
       }
     }
+    // Many requests at once with one beginning: it is computed for the first of them.
+    for (const used of this.#isOff ? [] : this.#inUse) {
+      const common = Math.min(most, commonLength(used.ids, prompt));
+      if (common > length && this.#isExact(used)) {
+        source = used;
+        length = common;
+      }
+    }
+    const isKept = source !== undefined && !this.#inUse.has(source);
     // Nothing of it is lost.
-    if (source !== undefined && source.ids.length === length && source.capacity >= capacity) return this.#take(source);
+    if (isKept && source?.ids.length === length && source.capacity >= capacity) return this.#take(source);
     const handle = this.#openSequence(capacity, source);
     if (typeof handle !== 'number') {
       const taken = this.#take(handle);
       this.#cut(taken, length);
       return taken;
     }
-    if (source === undefined || !this.#kept.includes(source)) return { handle, capacity, ids: [] };
+    if (source === undefined || (isKept && !this.#kept.includes(source))) return { handle, capacity, ids: [] };
     this.#decoder.copy(source.handle, handle, length);
     return { handle, capacity, ids: source.ids.slice(0, length) };
   }
@@ -84,8 +100,14 @@ export class PrefixCache {
    */
   close(held: HeldSequence, isIntact: boolean): void {
     const { handle, ids } = held;
-    const isExact = isIntact && ids.length > 0 && this.#decoder.lengthOf(handle) === ids.length;
-    if (!isExact || this.#sequences < 1 || this.#bytesOf(ids.length) > this.#bytes) {
+    this.#inUse.delete(held);
+    if (
+      !isIntact ||
+      ids.length === 0 ||
+      !this.#isExact(held) ||
+      this.#isOff ||
+      this.#bytesOf(ids.length) > this.#bytes
+    ) {
       this.#decoder.closeSequence(handle);
       return;
     }
@@ -141,6 +163,15 @@ export class PrefixCache {
     this.#decoder.copy(handle, smaller, ids.length);
     this.#decoder.closeSequence(handle);
     return { handle: smaller, capacity: ids.length, ids };
+  }
+
+  get #isOff(): boolean {
+    return this.#sequences < 1 || this.#bytes < 1;
+  }
+
+  /** Whether its cache holds what its ids say (P1). */
+  #isExact({ handle, ids }: HeldSequence): boolean {
+    return this.#decoder.lengthOf(handle) === ids.length;
   }
 
   /** The oldest of which a newer one holds more than half, else the oldest. */

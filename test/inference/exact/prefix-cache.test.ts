@@ -104,9 +104,45 @@ describe('kept sequences', () => {
     const whole = cache.open(8, [1, 2, 3, 4, 1, 2, 3]);
     expect(whole).toEqual({ handle: first.handle, capacity: 8, ids: [1, 2, 3, 4, 1, 2] });
     expect(cache.size).toEqual({ sequences: 0, bytes: 0 });
-    // nobody else gets it
-    expect(cache.open(8, [1, 2, 3, 4, 1, 2, 3]).ids).toEqual([]);
+    // nobody else gets it: a copy
+    const copy = cache.open(8, [1, 2, 3, 4, 1, 2, 3]);
+    expect(copy.ids).toEqual([1, 2, 3, 4, 1, 2]);
+    expect(copy.handle).not.toBe(first.handle);
     expect(open.size).toBe(4);
+  });
+
+  it('are not needed where a sequence in use begins alike: many requests at once share what the first of them computed', () => {
+    const { decoder } = watched();
+    const cache = new PrefixCache(decoder);
+    const first = cache.open(16, [1, 2, 3, 4, 1]);
+    feed(decoder, first, [1, 2, 3, 4, 1]);
+    const second = cache.open(4, [1, 2, 3, 0]);
+    expect(second.ids).toEqual([1, 2, 3]);
+    const logits = feed(decoder, second, [0]);
+    // Neither changes the other.
+    const more = feed(decoder, first, [2]);
+    const { decoder: fresh } = watched();
+    const none = new PrefixCache(fresh, { sequences: 0 });
+    expect(logits).toEqual(feed(fresh, none.open(9, []), [1, 2, 3, 0]));
+    expect(more).toEqual(feed(fresh, none.open(9, []), [1, 2, 3, 4, 1, 2]));
+    cache.close(second, true);
+    // What is kept is taken before a copy of the same length is made.
+    expect(cache.open(4, [1, 2, 3, 0, 1])).toEqual({ handle: second.handle, capacity: 4, ids: [1, 2, 3, 0] });
+    // One that is closed and not kept is not there any more, and one whose ids are not its cache's is not used.
+    cache.close(first, false);
+    expect(cache.open(9, [1, 2, 3, 4, 1, 2]).ids).toEqual([1, 2, 3]);
+    const wrong = cache.open(9, [4, 4, 4]);
+    wrong.ids.push(4, 4);
+    expect(cache.open(9, [4, 4, 4]).ids).toEqual([]);
+  });
+
+  it('and sequences in use are not looked at where nothing is kept', () => {
+    for (const limits of [{ sequences: 0 }, { bytes: 0 }]) {
+      const { decoder } = watched();
+      const cache = new PrefixCache(decoder, limits);
+      feed(decoder, cache.open(9, [1, 2, 3]), [1, 2, 3]);
+      expect(cache.open(9, [1, 2, 3]).ids).toEqual([]);
+    }
   });
 
   it('do not change when their copies go on', () => {
