@@ -59,13 +59,48 @@ describe('times of batches', () => {
     expect(times.costOf(4)).toBeCloseTo(6, 1);
   });
 
+  it('learn from batches of rows with and without logits what one row more costs', () => {
+    const costs = [0, 32, 64].map((wanted) => {
+      const times = new BatchTimes();
+      times.record(1, 1, 10);
+      times.record(64, wanted, 100);
+      return times.costOf(16);
+    });
+    // The same time for more logits: each row with logits took less.
+    expect(costs[0]).toBeGreaterThan(costs[1] as number);
+    expect(costs[1]).toBeGreaterThan(costs[2] as number);
+  });
+
+  it('count a row more in company in times of what each row there takes', () => {
+    const times = new BatchTimes();
+    times.record(1, 1, 4);
+    times.record(64, 64, 64);
+    times.record(8, 8, 16);
+    times.record(9, 9, 18);
+    times.record(16, 16, 32);
+    // Alone eight rows cost four times one; where seven others are, a row more takes as long as each of them.
+    expect(times.costOf(8)).toBe(4);
+    expect(times.costOf(1, 7)).toBe(1);
+    expect(times.costOf(2, 7)).toBe(2);
+    expect(times.costOf(9, 7)).toBe(9);
+  });
+
+  it('do not take a row more in company for free because two sizes took the same time', () => {
+    const times = new BatchTimes();
+    times.record(1, 1, 4);
+    times.record(64, 64, 64);
+    for (const rows of [8, 9, 12]) times.record(rows, rows, 16);
+    expect(times.costOf(2, 7)).toBeCloseTo(1 + 0.5 * (8 / 16), 5);
+    expect(times.costOf(5, 7)).toBeCloseTo(1 + 4 * 0.5 * (8 / 16), 5);
+  });
+
   it('are finite and at least 1, whatever was measured', () => {
     const batch = fc.tuple(fc.integer({ min: 1, max: 64 }), fc.boolean(), fc.double({ min: 0, max: 1e6, noNaN: true }));
     fc.assert(
-      fc.property(fc.array(batch), fc.integer({ min: 1, max: 200 }), (batches, rows) => {
+      fc.property(fc.array(batch), fc.integer({ min: 1, max: 200 }), fc.nat({ max: 127 }), (batches, rows, beside) => {
         const times = new BatchTimes();
         for (const [count, all, ms] of batches) times.record(count, all ? count : 1, ms);
-        const cost = times.costOf(rows);
+        const cost = times.costOf(rows, beside);
         expect(cost).toBeGreaterThanOrEqual(1);
         expect(cost).toBeLessThan(Number.POSITIVE_INFINITY);
       }),
