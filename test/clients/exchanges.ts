@@ -68,6 +68,7 @@ function observe(request: Request, body: string, response: Response): { exchange
   const decoder = new TextDecoder('utf-8', { fatal: true });
   let text = '';
   let isWhole = false;
+  let isLeft = false;
   const { promise: ended, resolve: end } = withResolvers();
   const reader = response.body?.getReader();
   if (reader === undefined) {
@@ -80,6 +81,8 @@ function observe(request: Request, body: string, response: Response): { exchange
       async pull(controller) {
         try {
           const { done, value } = await reader.read();
+          // What is cancelled reads as done.
+          if (isLeft) return;
           if (done) {
             text += decoder.decode();
             isWhole = true;
@@ -95,6 +98,7 @@ function observe(request: Request, body: string, response: Response): { exchange
         }
       },
       async cancel(reason) {
+        isLeft = true;
         end();
         await reader.cancel(reason);
       },

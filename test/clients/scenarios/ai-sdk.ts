@@ -11,6 +11,8 @@ import type * as AiSdk from 'ai';
 import { present, type Scenario, type Target } from '../scenario.ts';
 import {
   JSON_TOKENS,
+  LONG_QUESTION,
+  LONG_TOKENS,
   NO_MODEL,
   QUESTION,
   RECIPE_QUESTION,
@@ -233,8 +235,8 @@ function faultScenario({ name, open }: Provider): AiSdkScenario {
       const streamed = ai.streamText({
         ...NO_RETRY,
         model: open(modules, target),
-        prompt: QUESTION,
-        maxOutputTokens: 1000,
+        prompt: LONG_QUESTION,
+        maxOutputTokens: LONG_TOKENS,
         abortSignal: leaving.signal,
         onError: () => {},
       });

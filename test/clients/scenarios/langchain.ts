@@ -11,6 +11,8 @@ import type * as LangChain from '@langchain/openai';
 import { present, type Scenario, type Target } from '../scenario.ts';
 import {
   JSON_TOKENS,
+  LONG_QUESTION,
+  LONG_TOKENS,
   NO_MODEL,
   QUESTION,
   RECIPE_QUESTION,
@@ -104,7 +106,7 @@ function toolScenario(api: Api): LangChainScenario {
       });
       const chat = chatModel(modules, target, api, { maxTokens: JSON_TOKENS });
       const question = new modules.messages.HumanMessage(TOOL_QUESTION);
-      const calling = chat.bindTools([weather], { tool_choice: 'required' });
+      const calling = chat.bindTools([weather], { tool_choice: TOOL_NAME });
       const called = await calling.invoke([question]);
       const calls = present(called.tool_calls, 'tool calls');
       assert.ok(calls.length > 0);
@@ -117,7 +119,9 @@ function toolScenario(api: Api): LangChainScenario {
       }
       const answering = chat.bindTools([weather], { tool_choice: 'none' });
       const answer = await answering.invoke([question, called, ...results]);
-      assert.deepEqual(answer.tool_calls ?? [], []);
+      // Over the Responses API the client sends the choice of a named tool only.
+      if (!api.useResponsesApi) assert.deepEqual(answer.tool_calls ?? [], []);
+      for (const { args } of answer.tool_calls ?? []) shape.strict().parse(args);
 
       let streamed: Messages.AIMessageChunk | undefined;
       for await (const chunk of await calling.stream([question])) streamed = streamed?.concat(chunk) ?? chunk;
@@ -141,9 +145,13 @@ function structuredScenario(api: Api, method: 'jsonSchema' | 'functionCalling' |
         return;
       }
       for (const { name, question, shape } of shapes(modules.z)) {
-        const structured = chat.withStructuredOutput(shape, { method, name, strict: true });
+        // The client itself cannot follow a zod shape that contains itself.
+        const given = name === 'folder' ? modules.z.toJSONSchema(shape) : shape;
+        const structured = chat.withStructuredOutput(given, { method, name, strict: true });
         shape.strict().parse(await structured.invoke(question));
       }
+      // The client itself cannot parse what it streams over the Responses API.
+      if (api.useResponsesApi) return;
       const streaming = chat.withStructuredOutput(recipe(modules.z), { method, name: 'recipe', strict: true });
       let last: unknown;
       for await (const part of await streaming.stream(RECIPE_QUESTION)) last = part;
@@ -158,18 +166,19 @@ const faults: LangChainScenario = {
     for (const api of APIS) {
       const missing = chatModel(modules, target, api, { model: NO_MODEL });
       await assert.rejects(missing.invoke(QUESTION), (error) => (error as { status?: unknown }).status === 404);
-      const long = chatModel(modules, target, api, { maxTokens: 1000 });
+      const long = chatModel(modules, target, api, { maxTokens: LONG_TOKENS });
       const leaving = new AbortController();
       let parts = 0;
       try {
-        for await (const _ of await long.stream(QUESTION, { signal: leaving.signal })) {
+        for await (const _ of await long.stream(LONG_QUESTION, { signal: leaving.signal })) {
           if (++parts === 3) leaving.abort();
         }
       } catch (error) {
         if (!leaving.signal.aborted) throw error;
       }
       assert.ok(leaving.signal.aborted, 'the stream ended before it could be left');
-      assert.equal(typeof (await chatModel(modules, target, api).invoke(QUESTION)).content, 'string');
+      const next = await chatModel(modules, target, api).invoke(QUESTION);
+      assert.ok(textOf(next.content).length > 0);
     }
   },
 };

@@ -10,6 +10,8 @@ import { present, type Scenario } from '../scenario.ts';
 import { type OpenAIModules, openAIClient } from './openai.ts';
 import {
   JSON_TOKENS,
+  LONG_QUESTION,
+  LONG_TOKENS,
   QUESTION,
   RECIPE_QUESTION,
   recipe,
@@ -243,7 +245,7 @@ const abort: ResponsesScenario = {
   name: 'a stream of /responses that the client leaves does not disturb the next request',
   async run(modules, target) {
     const client = openAIClient(modules, target);
-    const long = { model: target.model, ...plain, max_output_tokens: 1000 };
+    const long = { model: target.model, input: LONG_QUESTION, max_output_tokens: LONG_TOKENS };
     const events = await client.responses.create({ ...long, stream: true });
     for await (const { type } of events) {
       if (type === 'response.output_text.delta') events.controller.abort();

@@ -12,6 +12,8 @@ import { decodeFloats } from '../../support/openai-document.ts';
 import { present, type Scenario, type Target } from '../scenario.ts';
 import {
   JSON_TOKENS,
+  LONG_QUESTION,
+  LONG_TOKENS,
   NO_MODEL,
   QUESTION,
   RECIPE_QUESTION,
@@ -350,7 +352,17 @@ const runToolsAuto: OpenAIScenario = {
   name: 'chat.completions.runTools: the model may call, whole and as a stream',
   async run(modules, target) {
     const client = openAIClient(modules, target);
-    const { tool } = runnableTool(modules);
+    const shape = weatherArguments(modules.z).strict();
+    const tool = {
+      type: 'function' as const,
+      function: {
+        name: TOOL_NAME,
+        description: TOOL_DESCRIPTION,
+        parameters: WEATHER_PARAMETERS,
+        parse: (text: string) => shape.parse(JSON.parse(text)),
+        function: () => TOOL_RESULT,
+      },
+    };
     const asked = {
       model: target.model,
       temperature: 0,
@@ -361,19 +373,27 @@ const runToolsAuto: OpenAIScenario = {
       parallel_tool_calls: false,
     };
     const limits = { maxChatCompletions: 2 };
-    const whole = client.chat.completions.runTools(asked, limits);
-    await whole.done();
-    const streamed = client.chat.completions.runTools({ ...asked, stream: true }, limits);
-    await streamed.done();
-    assert.ok(target.exchanges.length >= 2 && target.exchanges.length <= 4);
-    assert.deepEqual(
-      streamed.messages.map(({ role }) => role),
-      whole.messages.map(({ role }) => role),
-    );
-    // The client leaves the ids of calls and absent fields in different forms.
-    assert.equal(streamed.messages.at(-1)?.content ?? '', whole.messages.at(-1)?.content ?? '');
+    const whole = await outcome(modules, client.chat.completions.runTools(asked, limits));
+    assert.ok(target.exchanges.length <= 2);
+    const streamed = await outcome(modules, client.chat.completions.runTools({ ...asked, stream: true }, limits));
+    // Of a stream it does not take it so.
+    if (whole !== 'cut' && streamed !== 'cut') assert.deepEqual(streamed, whole);
   },
 };
+
+/** Roles and last text of a run; that the client takes a text cut by its tokens for a failure is its own rule. */
+async function outcome(
+  { OpenAI }: OpenAIModules,
+  runner: { done(): Promise<void>; readonly messages: readonly ChatCompletionMessageParam[] },
+): Promise<unknown> {
+  try {
+    await runner.done();
+  } catch (error) {
+    if (error instanceof OpenAI.OpenAIError && /length limit was reached/.test(error.message)) return 'cut';
+    throw error;
+  }
+  return { roles: runner.messages.map(({ role }) => role), text: runner.messages.at(-1)?.content ?? '' };
+}
 
 const parse: OpenAIScenario = {
   name: 'chat.completions.parse with zodResponseFormat',
@@ -606,19 +626,18 @@ const abort: OpenAIScenario = {
   name: 'a stream that the client leaves does not disturb the next request',
   async run(modules, target) {
     const client = openAIClient(modules, target);
-    const stream = await client.chat.completions.create({
+    const long = {
       model: target.model,
-      ...plain,
-      max_tokens: 1000,
-      stream: true,
-    });
+      messages: [{ role: 'user' as const, content: LONG_QUESTION }],
+      max_tokens: LONG_TOKENS,
+    };
+    const stream = await client.chat.completions.create({ ...long, stream: true });
     let chunks = 0;
     for await (const _ of stream) {
       if (++chunks === 3) stream.controller.abort();
     }
     const signal = AbortSignal.timeout(200);
-    const asked = { model: target.model, ...plain, max_tokens: 1000 };
-    await assert.rejects(client.chat.completions.create(asked, { signal }), modules.OpenAI.APIUserAbortError);
+    await assert.rejects(client.chat.completions.create(long, { signal }), modules.OpenAI.APIUserAbortError);
     const started = performance.now();
     const next = await client.chat.completions.create({ model: target.model, ...plain });
     assert.equal(typeof next.choices[0]?.message.content, 'string');

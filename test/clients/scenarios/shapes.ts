@@ -11,6 +11,10 @@ export type ZodModule = typeof Zod;
 
 export const QUESTION = 'Name three fruits that grow on trees.';
 
+/** Whose answer is left before its end. */
+export const LONG_QUESTION = 'Count from one to one thousand, every number in words.';
+export const LONG_TOKENS = 1000;
+
 /** Tokens of a plain answer. */
 export const TEXT_TOKENS = 24;
 /** Tokens of an answer in JSON. */
