@@ -17,6 +17,8 @@ const COMMANDS = {
   verify: async (program, setCode) => (await import('./verify.ts')).registerVerify(program, setCode),
   generate: async (program) => (await import('./generate.ts')).registerGenerate(program),
   check: async (program, setCode) => (await import('./check.ts')).registerCheck(program, setCode),
+  'verify-receipt': async (program, setCode) =>
+    (await import('./verify-receipt.ts')).registerVerifyReceipt(program, setCode),
   serve: async (program) => (await import('./serve.ts')).registerServe(program),
   conformance: async (program) => (await import('./conformance.ts')).registerConformance(program),
   keys: async (program) => (await import('./keys.ts')).registerKeys(program),
@@ -29,7 +31,7 @@ const NAMES = Object.keys(COMMANDS) as (keyof typeof COMMANDS)[];
  * Runs the command line to its end.
  *
  * @param argv - as `process.argv`: Node, script, arguments
- * @returns the exit code: that of the verdict for `verify` and `check`, 1 for usage and expected errors
+ * @returns the exit code: that of the verdict for `verify`, `verify-receipt` and `check`, 1 for usage and expected errors
  */
 export async function main(argv: readonly string[]): Promise<number> {
   const program = new Command('tracebond')
