@@ -10,25 +10,14 @@ import type { CheckingEngine, LoadedModel, ProfileName } from './engine.ts';
 import { ModelError } from './errors.ts';
 import type { ExactEngineName } from './exact/engines.ts';
 import { openExact } from './exact/open-exact.ts';
-import { openGgufSource } from './gguf/gguf-source.ts';
 import { openHuggingFaceLibrary } from './huggingface-library.ts';
+import { openSource } from './model-files.ts';
 import type { ModelSource } from './model-source.ts';
-import { openSafetensorsSource } from './safetensors/safetensors-source.ts';
 import type { OpenTokenLibrary } from './token-library.ts';
 import { openTokenizer, type TextTokenizer } from './tokenizer.ts';
 
 /** A model that is loaded, with its tokenizer. */
 export type OpenModel = LoadedModel & { readonly tokenizer: TextTokenizer };
-
-/**
- * Opens the files of a model: a GGUF file, or a folder of safetensors.
- *
- * @param path - untrusted
- * @throws {@link ModelError} with the reason why they cannot be read
- */
-export function openSource(path: string): ModelSource {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ? openSafetensorsSource(path) : openGgufSource(path);
-}
 
 /**
  * Loads a model.

