@@ -7,8 +7,10 @@
 import type { FastifyRequest } from 'fastify';
 import type { Hex } from '../../attest/core/bytes.ts';
 import type { Answering, Caller } from '../answering.ts';
+import type { Embedding } from '../embed.ts';
 import type { ModelIdentity } from '../engine.ts';
 import type { ReceiptDomain } from '../protocol.ts';
+import type { EmbeddingDocument } from '../receipts/embedding-document.ts';
 import type { ReceiptDocument } from '../receipts/receipt-document.ts';
 
 /** A model that this server offers. */
@@ -34,12 +36,13 @@ export type ReceiptLookup = {
    * @param id - untrusted
    * @param caller - who asks; a receipt is given to whom it was made for, and to everybody where no keys are required
    */
-  get(id: string, caller: Caller | null): Promise<ReceiptDocument | undefined>;
+  get(id: string, caller: Caller | null): Promise<ReceiptDocument | EmbeddingDocument | undefined>;
 };
 
 /** What the routes work with. */
 export type ServerContext = {
   readonly answer: Answering;
+  readonly embed: Embedding;
   readonly catalog: ModelCatalog;
   readonly receipts: ReceiptLookup;
   /** Address of the key that signs receipts. */
