@@ -103,10 +103,10 @@ export function computeVectorsDigest(vectors: readonly (readonly number[])[]): D
     const bytes = new Uint8Array(4 + 4 * vector.length);
     const view = new DataView(bytes.buffer);
     view.setUint32(0, vector.length);
-    vector.forEach((value, i) => {
+    for (const [i, value] of vector.entries()) {
       if (!Number.isFinite(value) || Math.fround(value) !== value) throw new RangeError(`${value} is no binary32`);
       view.setFloat32(4 + 4 * i, value);
-    });
+    }
     return bytes;
   });
   return sha256(utf8('tracebond/vectors/1'), uintBytes(vectors.length, 4), ...parts);

@@ -98,6 +98,6 @@ export function toEmbeddingResponse(
 /** Little-endian binary32, as OpenAI's clients read it. */
 function toBase64(vector: readonly number[]): string {
   const bytes = Buffer.alloc(4 * vector.length);
-  vector.forEach((value, i) => bytes.writeFloatLE(value, 4 * i));
+  for (const [i, value] of vector.entries()) bytes.writeFloatLE(value, 4 * i);
   return bytes.toString('base64');
 }
