@@ -7,11 +7,16 @@
 import { utf8 } from '../../attest/core/bytes.ts';
 import { sha256 } from '../../attest/core/hash.ts';
 import { NO_PLACE, type ReceiptFacts } from '../../attest/sign/receipt.ts';
-import { GREEDY, type InferenceRequest } from '../../attest/trace/inference-request.ts';
+import { GREEDY, type InferenceMessage, type InferenceRequest } from '../../attest/trace/inference-request.ts';
 import { TOY_IDENTITY } from './toy-engine.ts';
 
 /** A published key: SHA-256 of a text. Never use it for anything but tests. */
 export const TEST_KEY = sha256(utf8('tracebond test key'));
+
+/** What a user says. */
+export function toyMessage(content: string, changes: Partial<InferenceMessage> = {}): InferenceMessage {
+  return { role: 'user', content, name: null, toolCalls: [], toolCallId: null, ...changes };
+}
 
 /** A request of the toy's identity. */
 export function toyRequest(changes: Partial<InferenceRequest> = {}): InferenceRequest {
@@ -19,8 +24,11 @@ export function toyRequest(changes: Partial<InferenceRequest> = {}): InferenceRe
     model: TOY_IDENTITY.model,
     profile: TOY_IDENTITY.profile,
     engine: TOY_IDENTITY.engine,
-    messages: [{ role: 'user', content: 'hello', name: null }],
+    messages: [toyMessage('hello')],
+    prompt: null,
     tools: [],
+    toolChoice: { type: 'none' },
+    parallelToolCalls: false,
     responseFormat: { type: 'text' },
     sampling: GREEDY,
     seed: '0',
@@ -34,8 +42,8 @@ export function toyRequest(changes: Partial<InferenceRequest> = {}): InferenceRe
 export function factsOf(prompt: string, text: string, changes: Partial<ReceiptFacts> = {}): ReceiptFacts {
   return {
     ...NO_PLACE,
-    request: toyRequest({ messages: [{ role: 'user', content: prompt, name: null }] }),
-    completion: { promptIds: [...utf8(prompt)], outputIds: [...utf8(text)], text, finishReason: 'stop' },
+    request: toyRequest({ messages: [toyMessage(prompt)] }),
+    completion: { promptIds: [...utf8(prompt)], outputIds: [...utf8(text)], text, finishReason: 'stop', masks: null },
     ...changes,
   };
 }

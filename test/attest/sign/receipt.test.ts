@@ -6,6 +6,7 @@ import { sha256 } from '../../../attest/core/hash.ts';
 import { type Json, parseJson } from '../../../attest/encoding/canonical-json.ts';
 import {
   computeIdsDigest,
+  computeMasksRoot,
   computeReceiptDigest,
   computeReceiptFields,
   NO_CONTRACT,
@@ -21,7 +22,7 @@ import {
 } from '../../../attest/sign/receipt.ts';
 import { ReceiptError } from '../../../attest/sign/receipt-errors.ts';
 import { addressOf } from '../../../attest/sign/secp256k1.ts';
-import { factsOf, TEST_KEY, toyRequest } from '../../support/receipt-facts.ts';
+import { factsOf, TEST_KEY, toyMessage, toyRequest } from '../../support/receipt-facts.ts';
 
 type Vectors = {
   readonly privateKey: Hex;
@@ -154,11 +155,13 @@ describe('digest', () => {
     const struct = keccak_256(
       concatBytes(
         hash(
-          'InferenceReceipt(bytes32 run,uint64 index,bytes32 request,bytes32 seed,bytes32 promptIds,bytes32 outputIds,bytes32 text,string finish,bytes32 model,bytes32 profile,bytes32 engine)',
+          'InferenceReceipt(bytes32 run,uint64 index,bytes32 request,bytes32 seed,bytes32 promptIds,bytes32 outputIds,bytes32 masks,bytes32 text,string finish,bytes32 model,bytes32 profile,bytes32 engine)',
         ),
         fromHex(fields.run),
         word(7n),
-        ...(['request', 'seed', 'promptIds', 'outputIds', 'text'] as const).map((name) => fromHex(fields[name])),
+        ...(['request', 'seed', 'promptIds', 'outputIds', 'masks', 'text'] as const).map((name) =>
+          fromHex(fields[name]),
+        ),
         hash('stop'),
         ...(['model', 'profile', 'engine'] as const).map((name) => fromHex(fields[name])),
       ),
@@ -173,6 +176,21 @@ describe('digest', () => {
   });
 });
 
+describe('masks root', () => {
+  it('is the Merkle root over their digests, by a name of its own', () => {
+    const [one, two] = [sha256(utf8('one')), sha256(utf8('two'))];
+    const leaf = (mask: Uint8Array) => sha256(utf8('tracebond/mask/1'), mask);
+    expect(toHex(computeMasksRoot([one]))).toBe(toHex(leaf(one)));
+    expect(toHex(computeMasksRoot([one, two]))).toBe(toHex(sha256(Uint8Array.of(1), leaf(one), leaf(two))));
+  });
+
+  it('differs with order and number', () => {
+    const [one, two] = [sha256(utf8('one')), sha256(utf8('two'))];
+    const roots = [[], [one], [two], [one, two], [two, one], [one, one]].map((masks) => toHex(computeMasksRoot(masks)));
+    expect(new Set(roots).size).toBe(roots.length);
+  });
+});
+
 describe('facts', () => {
   const changed: readonly (readonly [string, ReceiptFacts, string])[] = [
     ['another chain', { ...FACTS, chainId: 1n }, 'CHAIN_MISMATCH'],
@@ -182,19 +200,24 @@ describe('facts', () => {
     ['another run seed', { ...FACTS, runSeed: sha256(utf8('other')) }, 'SEED_MISMATCH'],
     ['another token in', { ...FACTS, completion: { ...FACTS.completion, promptIds: [1] } }, 'PROMPT_IDS_MISMATCH'],
     ['another token out', { ...FACTS, completion: { ...FACTS.completion, outputIds: [1] } }, 'OUTPUT_IDS_MISMATCH'],
+    [
+      'masks where all was allowed',
+      { ...FACTS, completion: { ...FACTS.completion, masks: `0x${'a'.repeat(64)}` } },
+      'MASKS_MISMATCH',
+    ],
     ['another text', { ...FACTS, completion: { ...FACTS.completion, text: ' 5' } }, 'TEXT_MISMATCH'],
     ['another end', { ...FACTS, completion: { ...FACTS.completion, finishReason: 'length' } }, 'FINISH_MISMATCH'],
     ['another model', { ...FACTS, request: { ...FACTS.request, model: `0x${'a'.repeat(64)}` } }, 'MODEL_MISMATCH'],
     [
       'another role',
-      { ...FACTS, request: toyRequest({ messages: [{ role: 'system', content: '2 + 2 =', name: null }] }) },
+      { ...FACTS, request: toyRequest({ messages: [toyMessage('2 + 2 =', { role: 'system' })] }) },
       'REQUEST_MISMATCH',
     ],
     [
       'another border of messages',
       {
         ...FACTS,
-        request: toyRequest({ messages: ['2 + ', '2 ='].map((content) => ({ role: 'user', content, name: null })) }),
+        request: toyRequest({ messages: ['2 + ', '2 ='].map((content) => toyMessage(content)) }),
       },
       'REQUEST_MISMATCH',
     ],

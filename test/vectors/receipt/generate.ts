@@ -15,7 +15,7 @@ import {
   signReceipt,
 } from '../../../attest/sign/receipt.ts';
 import { addressOf } from '../../../attest/sign/secp256k1.ts';
-import { factsOf, TEST_KEY } from '../../support/receipt-facts.ts';
+import { factsOf, TEST_KEY, toyRequest } from '../../support/receipt-facts.ts';
 
 const other = (digit: string): Hex => `0x${digit.repeat(64)}`;
 
@@ -26,6 +26,39 @@ const inRun = factsOf('2 + 2 =', ' 4', {
   index: 7n,
   runSeed: sha256(utf8('seed')),
 });
+
+const called = factsOf('Weather?', '<tool_call>\n{"name": "weather", "arguments": {"city":"Oslo"}}\n</tool_call>');
+const toolFacts: ReceiptFacts = {
+  ...called,
+  completion: { ...called.completion, masks: other('b') },
+  request: toyRequest({
+    messages: [
+      {
+        role: 'assistant',
+        content: '',
+        name: null,
+        toolCalls: [{ id: 'call_0', name: 'weather', arguments: '{"city":"Rom"}' }],
+        toolCallId: null,
+      },
+      { role: 'tool', content: 'rain', name: null, toolCalls: [], toolCallId: 'call_0' },
+    ],
+    tools: [
+      {
+        name: 'weather',
+        description: 'Tells it.',
+        parameters: '{"type":"object","properties":{"city":{"type":"string"}}}',
+      },
+    ],
+    toolChoice: { type: 'function', name: 'weather' },
+    parallelToolCalls: true,
+    sampling: { temperature: 7000, topP: 9000, topK: 40 },
+    seed: '18446744073709551615',
+  }),
+};
+const promptFacts: ReceiptFacts = {
+  ...factsOf('2 + 2 =', ' 4'),
+  request: toyRequest({ messages: [], prompt: '2 + 2 =', stop: ['.'] }),
+};
 
 /** Two different things that a service signs as one, when it signs chain id, model, prompt and output end to end. */
 const COLLISIONS = [
@@ -69,6 +102,7 @@ const mutations: readonly { readonly field: keyof Receipt; readonly value: strin
   { field: 'seed', value: other('a'), wantErr: 'SEED_MISMATCH' },
   { field: 'promptIds', value: other('a'), wantErr: 'PROMPT_IDS_MISMATCH' },
   { field: 'outputIds', value: other('a'), wantErr: 'OUTPUT_IDS_MISMATCH' },
+  { field: 'masks', value: other('a'), wantErr: 'MASKS_MISMATCH' },
   { field: 'text', value: other('a'), wantErr: 'TEXT_MISMATCH' },
   { field: 'finish', value: 'length', wantErr: 'FINISH_MISMATCH' },
 ];
@@ -82,6 +116,8 @@ const file = {
     { name: 'outside a run', facts: factsOf('2 + 2 =', ' 4') },
     { name: 'empty output', facts: factsOf('2 + 2 =', '') },
     { name: 'text beyond ASCII', facts: factsOf('Grüße', ' 🌍') },
+    { name: 'a call of a tool, drawn', facts: toolFacts },
+    { name: 'a prompt that is continued', facts: promptFacts },
   ].map(({ name, facts }) => ({
     name,
     facts: factsJson(facts),
