@@ -14,9 +14,14 @@ export type ApiErrorCode =
   | 'BODY_TOO_LARGE'
   | 'UNSUPPORTED_MEDIA_TYPE'
   | 'BAD_REQUEST'
+  | 'REQUEST_TOO_SLOW'
+  | 'HEADERS_TOO_LARGE'
   | 'HOST_NOT_ALLOWED'
+  | 'UNAUTHORIZED'
   | 'NOT_FOUND'
   | 'MODEL_NOT_FOUND'
+  | 'RECEIPT_NOT_FOUND'
+  | 'RESPONSE_NOT_FOUND'
   | 'MISSING_PARAMETER'
   | 'UNKNOWN_PARAMETER'
   | 'UNSUPPORTED_PARAMETER'
@@ -58,9 +63,14 @@ const TABLE: { readonly [F in Fault]: Row } = {
   'ApiError.BODY_TOO_LARGE': [413, 'invalid_request_error', 'body_too_large'],
   'ApiError.UNSUPPORTED_MEDIA_TYPE': [415, 'invalid_request_error', 'unsupported_media_type'],
   'ApiError.BAD_REQUEST': [400, 'invalid_request_error', 'bad_request'],
+  'ApiError.REQUEST_TOO_SLOW': [408, 'invalid_request_error', 'request_too_slow'],
+  'ApiError.HEADERS_TOO_LARGE': [431, 'invalid_request_error', 'headers_too_large'],
   'ApiError.HOST_NOT_ALLOWED': [403, 'invalid_request_error', 'host_not_allowed'],
+  'ApiError.UNAUTHORIZED': [401, 'invalid_request_error', 'invalid_api_key'],
   'ApiError.NOT_FOUND': [404, 'invalid_request_error', 'not_found'],
   'ApiError.MODEL_NOT_FOUND': [404, 'invalid_request_error', 'model_not_found', 'model'],
+  'ApiError.RECEIPT_NOT_FOUND': [404, 'invalid_request_error', 'receipt_not_found'],
+  'ApiError.RESPONSE_NOT_FOUND': [404, 'invalid_request_error', 'response_not_found'],
   'ApiError.MISSING_PARAMETER': [400, 'invalid_request_error', 'missing_required_parameter'],
   'ApiError.UNKNOWN_PARAMETER': [400, 'invalid_request_error', 'unknown_parameter'],
   'ApiError.UNSUPPORTED_PARAMETER': [400, 'invalid_request_error', 'unsupported_parameter'],
@@ -79,6 +89,8 @@ const TABLE: { readonly [F in Fault]: Row } = {
   'InferenceError.TOO_MANY_CHOICES': [400, 'invalid_request_error', 'invalid_value', 'response_format.choices'],
   'InferenceError.CHOICE_UNWRITABLE': [400, 'invalid_request_error', 'invalid_value', 'response_format.choices'],
   'InferenceError.STOP_EMPTY': [400, 'invalid_request_error', 'invalid_value', 'stop'],
+  'InferenceError.SCHEMA_REFUSED': [400, 'invalid_request_error', 'invalid_json_schema', 'response_format'],
+  'InferenceError.BUDGET_TOO_SMALL': [400, 'invalid_request_error', 'budget_too_small', 'max_tokens'],
   'InferenceError.SAMPLING_REFUSED': [400, 'invalid_request_error', 'invalid_value'],
   'InferenceError.TEMPLATE_REFUSED': [400, 'invalid_request_error', 'template_refused', 'messages'],
   'InferenceError.CONTROL_TOKEN_IN_TEXT': [400, 'invalid_request_error', 'control_token_in_text', 'messages'],
@@ -101,10 +113,13 @@ const TABLE: { readonly [F in Fault]: Row } = {
 /** Fields of the engine's port, as the API calls them. */
 const PARAMETERS: { readonly [field: string]: string } = {
   choices: 'response_format.choices',
+  schema: 'response_format.json_schema.schema',
   maxTokens: 'max_tokens',
   messages: 'messages',
+  prompt: 'prompt',
   stop: 'stop',
   temperature: 'temperature',
+  tools: 'tools',
   topK: 'top_k',
   topP: 'top_p',
 };
@@ -116,6 +131,10 @@ const FRAMEWORK: { readonly [code: string]: readonly [ApiErrorCode, string] } = 
   FST_ERR_CTP_EMPTY_JSON_BODY: ['INVALID_JSON', 'body is empty'],
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: ['BAD_REQUEST', 'body is not as long as its content-length'],
   FST_ERR_BAD_URL: ['BAD_REQUEST', 'path is no URL'],
+  FST_ERR_MAX_PARAM_LENGTH: ['NOT_FOUND', 'path is longer than any of this server'],
+  // Of Node's HTTP parser, before there is a request.
+  ERR_HTTP_REQUEST_TIMEOUT: ['REQUEST_TOO_SLOW', 'the request did not arrive in time'],
+  HPE_HEADER_OVERFLOW: ['HEADERS_TOO_LARGE', 'headers are larger than this server takes'],
 };
 
 /**
@@ -130,10 +149,21 @@ export function toErrorReply(error: unknown): ErrorReply {
     return reply(500, { message: 'internal error', type: 'server_error', param: null, code: 'internal_error' });
   }
   const [status, type, code, param] = row;
-  const named = known.at['param'] ?? PARAMETERS[String(known.at['field'])];
+  const named = known.at['param'] ?? nameField(known.at);
   const body = { message: known.message, type, param: typeof named === 'string' ? named : (param ?? null), code };
   const seconds = known.at['retryAfterSeconds'];
   return typeof seconds === 'number' ? { ...reply(status, body), retryAfterSeconds: seconds } : reply(status, body);
+}
+
+/** The parameter of a field of the engine's port; a tool's has its index. */
+function nameField({ field, index }: RuntimeError['at']): string | undefined {
+  if (field === 'tools' && typeof index === 'number') return `tools[${index}].function.parameters`;
+  return typeof field === 'string' && Object.hasOwn(PARAMETERS, field) ? PARAMETERS[field] : undefined;
+}
+
+/** The reply to bytes that are no HTTP request: a connection's error, as Node gives it. */
+export function toConnectionReply(error: unknown): ErrorReply {
+  return toErrorReply(toKnown(error) ?? new ApiError('BAD_REQUEST', 'not an HTTP request', { cause: error }));
 }
 
 function reply(status: number, error: ErrorBody['error']): ErrorReply {

@@ -39,6 +39,8 @@ export async function openChildEngine(
   options: openChildEngine.Options = {},
 ): Promise<ChildEngine> {
   const closing = new AbortController();
+  options.signal?.addEventListener('abort', () => closing.abort(), { once: true });
+  if (options.signal?.aborted) closing.abort();
   const settings: ProcessOptions = {
     model,
     entry: options.entry ?? childEntry(import.meta.url, './child-main.ts'),
@@ -59,6 +61,8 @@ export declare namespace openChildEngine {
     /** Milliseconds that a cancelled request has to end before its process is killed; 10,000 by default. */
     readonly cancelGraceMs?: number;
     readonly onProgress?: (message: string) => void;
+    /** Ends a process that is not ready yet, and keeps others from being started. */
+    readonly signal?: AbortSignal;
   };
 }
 

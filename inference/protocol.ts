@@ -177,8 +177,11 @@ export const modelSchema = z.looseObject({
   }),
 });
 
-/** Body of `GET /v1/models`. */
-export const modelListSchema = z.looseObject({ object: z.literal('list'), data: z.array(modelSchema).min(1).max(64) });
+/** Body of `GET /v1/models`. The first model has its identity; others that were never opened have none yet. */
+export const modelListSchema = z.looseObject({
+  object: z.literal('list'),
+  data: z.tuple([modelSchema], z.looseObject({ id: z.string() })),
+});
 
 /** Chain and contract that receipts are bound to, or null where each request names its own. */
 export type ReceiptDomain = { readonly chainId: bigint; readonly contract: Hex } | null;

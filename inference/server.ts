@@ -1,60 +1,90 @@
 /**
- * The HTTP server in front of an engine. It never listens: `main.ts` does, and tests inject requests.
+ * The HTTP server in front of an answering. It never listens: `main.ts` does, and tests inject requests.
  *
  * S1. Every refusal has OpenAI's error shape and a code; what is not an expected fault is a bare 500.
  * S2. Bodies are read by the strict JSON reader: what two readers could understand differently is refused.
  * S3. No answer without a receipt, and no receipt for anything but what the engine answered to that very request.
+ * S4. The memory of requests is bounded: each body, all bodies together, headers, connections.
  *
  * @module
  */
 
+import type { Socket } from 'node:net';
 import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
 import { parseLosslessJson } from '../attest/encoding/canonical-json.ts';
-import { addressOf } from '../attest/sign/secp256k1.ts';
-import { ApiError, toErrorReply } from './api-errors.ts';
-import type { Engine } from './engine.ts';
-import type { ReceiptDomain } from './protocol.ts';
+import type { Access } from './access.ts';
+import { ApiError, type ErrorReply, toConnectionReply, toErrorReply } from './api-errors.ts';
+import { addBodyBudget, dropBody } from './body-budget.ts';
+import { type Metrics, openMetrics } from './metrics.ts';
 import { addChatCompletions } from './routes/chat-completions.ts';
+import { addCompletions } from './routes/completions.ts';
 import type { ServerContext } from './routes/context.ts';
+import { addDocs } from './routes/docs.ts';
+import { addEmbeddings } from './routes/embeddings.ts';
 import { addHealth } from './routes/health.ts';
+import { addMetrics } from './routes/metrics.ts';
 import { addModels } from './routes/models.ts';
+import { addReceipts } from './routes/receipts.ts';
+import { addResponses } from './routes/responses.ts';
 
-/** Nesting of a request body. */
-const MAX_BODY_DEPTH = 32;
+/** Nesting of a request body: that of the deepest schema, and what is around it. */
+const MAX_BODY_DEPTH = 80;
+
+/** Bytes of one body by default. */
+const BODY_LIMIT = 4 << 20;
+
+/** Bytes of all bodies that are read or answered, by default. */
+const BODIES_LIMIT = 128 << 20;
+
+const MAX_CONNECTIONS = 4096;
+
+/** Bytes of a request's headers. */
+const MAX_HEADERS = 16 << 10;
 
 /**
  * Builds the server; listening and closing are the caller's.
  *
- * @throws {@link SignatureError} `MALFORMED_KEY` if the private key is none
+ * @param context - what the routes work with, but for who asks: that is found here
  */
-export function buildServer(options: buildServer.Options): FastifyInstance {
-  const { engine, privateKey, domain = null, isReady = () => true, now = Date.now, onFault = () => {} } = options;
-  const context: ServerContext = { engine, privateKey, signer: addressOf(privateKey), domain, isReady, now };
+export function buildServer(
+  context: Omit<ServerContext, 'callerOf'>,
+  options: buildServer.Options = {},
+): FastifyInstance {
+  const { access = null, onFault = () => {}, allowedHosts } = options;
+  const bodyLimit = options.bodyLimitBytes ?? BODY_LIMIT;
+  const metrics =
+    options.metrics ??
+    openMetrics({ sources: { load: () => ({ active: 0, waiting: 0 }), models: () => context.catalog.list() } });
   const app = Fastify({
-    bodyLimit: options.bodyLimitBytes ?? 1 << 20,
+    bodyLimit,
     // Whole requests only: one that trickles in does not hold a connection for ever.
     requestTimeout: 30_000,
+    http: { headersTimeout: 15_000, connectionsCheckingInterval: 5_000, maxHeaderSize: MAX_HEADERS },
     forceCloseConnections: 'idle',
+    routerOptions: { maxParamLength: 512 },
     frameworkErrors: (error, _request, reply) => {
-      const { status, body } = toErrorReply(error);
-      void (reply as FastifyReply).code(status).send(body);
+      void send(reply as FastifyReply, toErrorReply(error));
     },
+    clientErrorHandler: (error, socket) => endConnection(error, socket),
   });
+  app.server.maxConnections = MAX_CONNECTIONS;
 
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, async (_request: unknown, body: Buffer) =>
     parseLosslessJson(body, { maxDepth: MAX_BODY_DEPTH }),
   );
-  app.setErrorHandler((error, _request, reply) => {
-    const { status, body, retryAfterSeconds } = toErrorReply(error);
-    if (status === 500) onFault(error);
-    if (retryAfterSeconds !== undefined) void reply.header('retry-after', retryAfterSeconds);
-    return reply.code(status).send(body);
+  app.setErrorHandler(async (error, request, reply) => {
+    const refusal = toErrorReply(error);
+    if (refusal.status === 500) onFault(error);
+    // Its sender reads the answer when it has sent everything.
+    if (refusal.status === 413) await dropBody(request.raw);
+    return send(reply, refusal);
   });
   app.setNotFoundHandler((request) => {
     throw new ApiError('NOT_FOUND', `no such route: ${request.method} ${request.url.slice(0, 256)}`);
   });
-  const { allowedHosts } = options;
+
+  metrics.observe(app);
   if (allowedHosts !== undefined) {
     app.addHook('onRequest', async (request) => {
       // A page of any site can resolve its own name to 127.0.0.1 (DNS rebinding); its requests carry that name.
@@ -63,25 +93,63 @@ export function buildServer(options: buildServer.Options): FastifyInstance {
       }
     });
   }
-  addChatCompletions(app, context);
-  addModels(app, context);
-  addHealth(app, context);
+  access?.guard(app);
+  addBodyBudget(app, bodyLimit, Math.max(bodyLimit, options.bodiesLimitBytes ?? BODIES_LIMIT));
+
+  const shared: ServerContext = {
+    ...context,
+    answer: metrics.measure(access?.limitAnswers(context.answer) ?? context.answer),
+    embed: metrics.measureEmbeddings(access?.limitEmbeddings(context.embed) ?? context.embed),
+    callerOf: (request) => access?.callerOf(request) ?? null,
+  };
+  addChatCompletions(app, shared);
+  addCompletions(app, shared);
+  addResponses(app, shared);
+  addEmbeddings(app, shared);
+  addModels(app, shared);
+  addReceipts(app, shared);
+  addHealth(app, shared);
+  addMetrics(app, metrics);
+  addDocs(app);
   return app;
 }
 
 export declare namespace buildServer {
   type Options = {
-    readonly engine: Pick<Engine, 'identity' | 'complete'>;
-    readonly privateKey: Uint8Array;
-    /** Null (default): each request names its chain and contract, or is off chain. */
-    readonly domain?: ReceiptDomain;
-    readonly isReady?: () => boolean;
-    readonly now?: () => number;
-    /** Largest body in bytes; 1 MiB by default. */
+    /** Null (default) asks nobody for a key. */
+    readonly access?: Access | null;
+    /** Its own by default. */
+    readonly metrics?: Metrics;
+    /** Largest body in bytes; 4 MiB by default. */
     readonly bodyLimitBytes?: number;
+    /** Bytes of all bodies together; 128 MiB by default. */
+    readonly bodiesLimitBytes?: number;
     /** Names that the Host header may have, without port; any by default. */
     readonly allowedHosts?: readonly string[];
     /** Told of every fault that clients see as a bare 500. */
     readonly onFault?: (error: unknown) => void;
   };
+}
+
+function send(reply: FastifyReply, { status, body, retryAfterSeconds }: ErrorReply): FastifyReply {
+  if (retryAfterSeconds !== undefined) void reply.header('retry-after', retryAfterSeconds);
+  if (status === 401) void reply.header('www-authenticate', 'Bearer');
+  // What is left of a body is not read.
+  if (!reply.request.raw.complete) void reply.header('connection', 'close');
+  return reply.code(status).send(body);
+}
+
+/** The end of a connection whose bytes are no request, or come too slowly. */
+function endConnection(error: Error & { readonly code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || socket.destroyed) return;
+  const { status, body } = toConnectionReply(error);
+  const text = JSON.stringify(body);
+  const head = [
+    `HTTP/1.1 ${status} ${body.error.code}`,
+    'connection: close',
+    'content-type: application/json; charset=utf-8',
+    `content-length: ${Buffer.byteLength(text)}`,
+  ];
+  if (socket.writable) socket.write(`${head.join('\r\n')}\r\n\r\n${text}`);
+  socket.destroySoon();
 }

@@ -22,6 +22,7 @@ const COMMANDS = {
   serve: async (program) => (await import('./serve.ts')).registerServe(program),
   conformance: async (program) => (await import('./conformance.ts')).registerConformance(program),
   keys: async (program) => (await import('./keys.ts')).registerKeys(program),
+  'access-keys': async (program) => (await import('./access-keys.ts')).registerAccessKeys(program),
   models: async (program) => (await import('./models.ts')).registerModels(program),
 } satisfies Readonly<Record<string, Register>>;
 

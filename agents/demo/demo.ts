@@ -82,8 +82,7 @@ export async function playDemo({ environment, say }: DemoOptions): Promise<DemoR
     await writeFile(deploymentPath(environment), `${JSON.stringify({ contract: parties.contract })}\n`);
     server = await serveInference({
       port: 0,
-      path: model.path,
-      id: model.id,
+      models: [model],
       cacheDir: environment.cache,
       privateKey: receiptKey,
       onProgress: say,

@@ -1,0 +1,119 @@
+/**
+ * Who may use the server: with access keys in force every route but the public ones needs one, and each key has its limits.
+ *
+ * A1. A route that is not in the list of public ones needs a key: a new route is closed until somebody opens it.
+ * A2. The key is looked at before the body is read.
+ * A3. A key's tokens of a minute are taken before an answer begins, as many as it may have, and settled when it has ended.
+ *
+ * @module
+ */
+
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { AccessKeys } from './access-key-file.ts';
+import type { AccessKey } from './access-keys.ts';
+import type { Answering, Asked, Caller } from './answering.ts';
+import { ApiError } from './api-errors.ts';
+import type { Embedding } from './embed.ts';
+import { openRateLimits, type RateLimits } from './rate-limits.ts';
+import type { KeyLimits } from './scheduler.ts';
+
+/** Access keys at work. */
+export type Access = {
+  /** Has every route of a server but the public ones ask for a key. */
+  guard(app: FastifyInstance): void;
+  /** Whose key a request came with; a request of a public route has none, and may not be asked for it. */
+  callerOf(request: FastifyRequest): Caller;
+  /** How many requests of a key may run and wait, where it has limits of its own. */
+  limitsOf(caller: Caller): Partial<KeyLimits> | undefined;
+  /** The same answering, within the limits of a minute. It throws {@link ServerError} `RATE_LIMITED` besides. */
+  limitAnswers(answer: Answering): Answering;
+  /** The same for embeddings. */
+  limitEmbeddings(embed: Embedding): Embedding;
+};
+
+/** Routes that need no key: they tell nothing of what others ask, and compute nothing. */
+const PUBLIC = /^\/(?:healthz|readyz|openapi\.json|docs(?:\/.*)?)$/;
+
+/** What is longer is not looked at. */
+const MAX_HEADER = 512;
+
+/** UTF-16 units of text that a token has at least, on average. */
+const UNITS_PER_TOKEN = 2;
+
+/** Puts keys to work; `rates` are the counters of their minutes. */
+export function openAccess(keys: AccessKeys, rates: RateLimits = openRateLimits()): Access {
+  const callers = new WeakMap<FastifyRequest, Caller>();
+  // Of keys that were used; a file has a bounded number of them.
+  const known = new Map<string, AccessKey['limits']>();
+  const limited = async <T>(
+    { caller, signal }: { readonly caller: Caller | null; readonly signal: AbortSignal },
+    mostTokens: number,
+    work: () => Promise<T>,
+    tokensOf: (done: T) => number,
+  ): Promise<T> => {
+    if (caller === null) return work();
+    const limits = known.get(caller.id);
+    if (limits === undefined) throw new TypeError(`key ${caller.id} was never authenticated`);
+    const admission = rates.admit({ id: caller.id, limits }, mostTokens);
+    try {
+      const done = await work();
+      admission.settle(tokensOf(done));
+      return done;
+    } catch (error) {
+      // Whoever leaves in the middle of a long answer has had its tokens, but how many is not known; what was refused took none.
+      if (!signal.aborted) admission.settle(0);
+      throw error;
+    }
+  };
+  return {
+    guard(app) {
+      app.addHook('onRequest', async (request) => {
+        // By the route that was found, not by the path as it was written. What finds none is refused as such.
+        const route = request.routeOptions.url;
+        if (route === undefined || PUBLIC.test(route)) return;
+        const key = keys.authenticate(readBearer(request.headers.authorization));
+        if (key === undefined) throw new ApiError('UNAUTHORIZED', 'the access key is not one of this server');
+        known.set(key.id, key.limits);
+        callers.set(request, { id: key.id });
+      });
+    },
+    callerOf(request) {
+      const caller = callers.get(request);
+      if (caller === undefined) throw new TypeError('the caller of a public route is not known');
+      return caller;
+    },
+    limitsOf({ id }) {
+      const { active = null, waiting = null } = known.get(id) ?? {};
+      return { ...(active === null ? {} : { active }), ...(waiting === null ? {} : { waiting }) };
+    },
+    limitAnswers: (answer) => (asked, options) =>
+      limited(
+        options,
+        mostTokens(asked),
+        () => answer(asked, options),
+        ({ completion }) => completion.promptIds.length + completion.outputIds.length,
+      ),
+    limitEmbeddings: (embed) => (asked, options) =>
+      limited(
+        options,
+        tokensIn(asked.texts),
+        () => embed(asked, options),
+        ({ embeddings }) => embeddings.ids.reduce((sum, ids) => sum + ids.length, 0),
+      ),
+  };
+}
+
+function mostTokens({ request }: Asked): number {
+  return tokensIn([...request.messages.map(({ content }) => content), request.prompt ?? '']) + request.maxTokens;
+}
+
+function tokensIn(texts: readonly string[]): number {
+  return Math.ceil(texts.reduce((sum, { length }) => sum + length, 0) / UNITS_PER_TOKEN);
+}
+
+function readBearer(header: string | undefined): string {
+  const [, secret] =
+    header !== undefined && header.length <= MAX_HEADER ? (/^Bearer +(\S+) *$/i.exec(header) ?? []) : [];
+  if (secret !== undefined) return secret;
+  throw new ApiError('UNAUTHORIZED', 'expected an access key of this server: Authorization: Bearer tb-…');
+}
