@@ -137,6 +137,8 @@ class Account {
   #start: number | undefined;
   #end = 0;
   #proposed = 0;
+  /** Of the batch with those that are proposed, when it was decided: it may change meanwhile. */
+  #cost = 1;
   #lost = 0;
 
   constructor(costOf: (rows: number) => number) {
@@ -151,6 +153,7 @@ class Account {
   /** A batch with so many proposed ids is computed next. */
   open(proposed: number): void {
     this.#proposed = proposed;
+    if (proposed > 0) this.#cost = this.#costOf(proposed + 1);
   }
 
   /** The text has come to so many ids: one from the logits of the last batch, and those that were proposed and right. */
@@ -158,7 +161,7 @@ class Account {
     this.#start ??= end;
     if (this.#proposed > 0) {
       const right = Math.min(this.#proposed, end - this.#end - 1);
-      this.#lost += this.#costOf(this.#proposed + 1) - 1 - right;
+      this.#lost += this.#cost - 1 - right;
       this.#proposed = 0;
     }
     this.#end = end;

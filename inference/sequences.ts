@@ -42,7 +42,10 @@ export type RowAccess = {
   truncate(length: number): void;
   /** Ids are `[0, vocabulary)`. */
   readonly vocabulary: number;
-  /** Time of a batch of so many rows, as far as known, where that of one row is 1. It decides how many rows are worth computing, nothing else. */
+  /**
+   * Time of a batch of so many rows, as far as known, where that of one row is 1, among others that are fed at the same time; infinite for more
+   * than there is room for beside them. It decides how many rows are worth computing, nothing else.
+   */
   costOf(rows: number): number;
 };
 

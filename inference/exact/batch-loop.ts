@@ -79,12 +79,18 @@ export class BatchLoop {
     });
   }
 
-  /** Rows that others than this sequence had in the last batch; 0 where it was not in it, for then it computes alone or for the first time. */
-  rowsBeside(handle: number): number {
-    if (!this.#last.has(handle)) return Math.min(this.#jobs.length, this.#decoder.maxRows - 1);
+  /**
+   * Others than this sequence in the last batch: their rows, and how many they are. Those that wait, where it was not in it itself, for then it
+   * computed alone or for the first time.
+   */
+  beside(handle: number): { readonly rows: number; readonly sequences: number } {
+    if (!this.#last.has(handle)) {
+      const waiting = Math.min(this.#jobs.length, this.#decoder.maxRows - 1);
+      return { rows: waiting, sequences: waiting };
+    }
     let rows = 0;
     for (const [other, count] of this.#last) if (other !== handle) rows += count;
-    return rows;
+    return { rows, sequences: this.#last.size - 1 };
   }
 
   #schedule(): void {

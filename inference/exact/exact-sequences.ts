@@ -9,6 +9,7 @@ import { BatchTimes } from '../batch-times.ts';
 import { InferenceError } from '../errors.ts';
 import type { RowAccess, Sequence, Sequences } from '../sequences.ts';
 import { BatchLoop } from './batch-loop.ts';
+import { MOST_BESIDE } from './batch-rows.ts';
 import type { ExactDecoder } from './exact-decoder.ts';
 import { type HeldSequence, PrefixCache, type PrefixCacheLimits } from './prefix-cache.ts';
 import { isIndex } from './rows.ts';
@@ -61,7 +62,7 @@ class ExactSequence implements Sequence {
       vocabulary: engine.decoder.shape.vocabulary,
       feedRows: (...args) => this.#feedRows(...args),
       truncate: (length) => this.#truncate(length),
-      costOf: (rows) => engine.times.costOf(rows, engine.loop.rowsBeside(held.handle)),
+      costOf: (rows) => this.#costOf(rows),
     };
   }
 
@@ -128,6 +129,14 @@ class ExactSequence implements Sequence {
     if (this.length + ids.length > capacity) {
       throw new InferenceError('CONTEXT_EXCEEDED', `the sequence has room for ${capacity} positions`);
     }
+  }
+
+  /** What is computed ahead has its room in a batch, and its logits are kept: all sequences share both. */
+  #costOf(rows: number): number {
+    const { times, loop } = this.#engine;
+    const beside = loop.beside(this.#held.handle);
+    if (beside.sequences > 0 && rows - 1 > MOST_BESIDE / (beside.sequences + 1)) return Number.POSITIVE_INFINITY;
+    return times.costOf(rows, beside.rows);
   }
 
   #truncate(length: number): void {

@@ -129,6 +129,22 @@ describe('prompt lookup', () => {
     }
   });
 
+  it('proposes what there is room for, and counts a proposal by what it cost when it was made', () => {
+    let room = 4;
+    const costOf = (rows: number) => (rows <= room ? 1 + 0.1 * (rows - 1) : Number.POSITIVE_INFINITY);
+    const drafter = promptLookup(costOf);
+    const quoted = noise(120, 1000);
+    const ids = [...quoted, ...quoted.slice(0, 20)];
+    const at = (end: number) => drafter.propose([...ids, ...quoted.slice(20, end)], 63);
+    for (let end = 20; end < 60; end += 5) {
+      room = 4;
+      expect(at(end)).toEqual(quoted.slice(end, end + 3));
+      // Company comes while they are computed: no reason to give up.
+      room = 1;
+      expect(at(end + 4)).toEqual([]);
+    }
+  });
+
   it('backs off from matches that mislead, and comes back where they lead', () => {
     // the same ten ids again and again, each time with another continuation
     const phrase = noise(10, 1000);

@@ -290,6 +290,22 @@ describe('the batches of one decoder', () => {
     expect(one?.rows?.costOf(1)).toBe(1);
     expect(alone).toBeGreaterThanOrEqual(1);
     expect(one?.rows?.costOf(4)).toBeGreaterThan(1);
+    expect(one?.rows?.costOf(4)).toBeLessThan(100);
+  });
+
+  it('have room for what is computed ahead, shared by all texts', async () => {
+    const { sequences } = watched(64);
+    const all = Array.from({ length: 8 }, () => sequences.open(60));
+    const [one] = all;
+    for (let i = 0; i < 3; i++) await one?.feed([1]);
+    expect(one?.rows?.costOf(64)).toBeLessThan(Number.POSITIVE_INFINITY);
+    await Promise.all(all.map((sequence) => sequence.feed([1])));
+    const share = MOST_BESIDE / 8;
+    expect(one?.rows?.costOf(1 + share)).toBeLessThan(Number.POSITIVE_INFINITY);
+    expect(one?.rows?.costOf(2 + share)).toBe(Number.POSITIVE_INFINITY);
+    // Alone again.
+    await one?.feed([1]);
+    expect(one?.rows?.costOf(64)).toBeLessThan(Number.POSITIVE_INFINITY);
   });
 });
 
