@@ -60,7 +60,8 @@ export async function startFileServer(content: Uint8Array, script: readonly Answ
   };
 }
 
-function answer(content: Uint8Array, what: Answer, request: IncomingMessage, response: ServerResponse): void {
+/** One answer. */
+export function answer(content: Uint8Array, what: Answer, request: IncomingMessage, response: ServerResponse): void {
   const asked = /^bytes=(\d+)-$/.exec(request.headers.range ?? '')?.[1];
   const start = what.kind === 'ignore-range' || asked === undefined ? 0 : Number(asked);
   const partial = asked !== undefined && what.kind !== 'ignore-range';
