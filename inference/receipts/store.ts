@@ -196,7 +196,7 @@ class FolderStore<D extends StoredDocument> implements ReceiptStore<D> {
     const bytes = await readFile(this.#path(id)).catch(absent);
     if (bytes === undefined) return undefined;
     try {
-      const { owners, document } = parseJson(bytes) as { readonly [key: string]: Json };
+      const { owners, document } = (parseJson(bytes) ?? {}) as { readonly [key: string]: Json };
       const parsed = this.#parse(document ?? null);
       if (parsed.id !== id || !Array.isArray(owners)) throw new SyntaxError(`${id}.json holds something else`);
       return { document: parsed, owners: owners.map((owner) => (owner === null ? null : String(owner))) };
