@@ -19,7 +19,7 @@ import {
 import type { InferenceRequest } from '../attest/trace/inference-request.ts';
 import type { ModelIdentity } from './engine.ts';
 import { answerSchema, modelListSchema, toWireRequest } from './protocol.ts';
-import { readWholeAnswer } from './tools/answer-reader.ts';
+import { endOf, readWholeAnswerTo } from './receipts/reading.ts';
 
 export type { InferencePlace } from '../attest/sign/receipt.ts';
 export type { ModelIdentity } from './engine.ts';
@@ -202,17 +202,15 @@ function checkChoice(
   request: InferenceRequest,
   completion: AnsweredCompletion,
 ): void {
-  const mayCall = request.toolChoice.type !== 'none';
-  const { content, calls } = readWholeAnswer(completion.text, mayCall, () => '');
-  const isLength = completion.finishReason === 'length';
-  const end = calls.length > 0 ? 'tool_calls' : isLength ? 'length' : 'stop';
+  const signed = readWholeAnswerTo(request, completion.text);
+  const end = endOf(completion.finishReason, signed);
   if (finish_reason !== end) {
     throw malformed('completion', `finish_reason ${finish_reason}, the receipt says ${end}`);
   }
-  const isSaid = request.prompt === null ? message?.content === content : text === content;
-  const said = (message?.tool_calls ?? []).map(({ function: { name, arguments: given } }) => [name, given]);
-  const signed = calls.map((call) => [call.name, call.arguments]);
-  if (!isSaid || JSON.stringify(said) !== JSON.stringify(signed)) {
+  const isSaid = (request.prompt === null ? message?.content : text) === signed.content;
+  const said = (message?.tool_calls ?? []).map((call) => [call.id, call.function.name, call.function.arguments]);
+  const calls = signed.calls.map((call) => [call.id, call.name, call.arguments]);
+  if (!isSaid || JSON.stringify(said) !== JSON.stringify(calls)) {
     throw malformed('completion', 'its content is not the text of the receipt');
   }
 }

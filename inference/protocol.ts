@@ -12,7 +12,7 @@
 import { z } from 'zod';
 import { type Hex, toHex } from '../attest/core/bytes.ts';
 import { type Json, parseJsonText } from '../attest/encoding/canonical-json.ts';
-import { type InferencePlace, NO_CONTRACT } from '../attest/sign/receipt.ts';
+import type { InferencePlace } from '../attest/sign/receipt.ts';
 import type { InferenceMessage, InferenceRequest, ResponseFormat } from '../attest/trace/inference-request.ts';
 import type { PartialAnswer } from '../attest/verify/executor.ts';
 import { decimal, hex, UINT256 } from './api/fields.ts';
@@ -143,7 +143,9 @@ export const answerSchema = z.looseObject({
         .looseObject({
           content: z.string().nullable(),
           tool_calls: z
-            .array(z.looseObject({ function: z.looseObject({ name: z.string(), arguments: z.string() }) }))
+            .array(
+              z.looseObject({ id: z.string(), function: z.looseObject({ name: z.string(), arguments: z.string() }) }),
+            )
             .optional(),
         })
         .optional(),
@@ -206,9 +208,6 @@ export function toModelBody(
     },
   };
 }
-
-/** Chain and contract of a request that names none, on a server that is bound to none: off chain. */
-export const OFF_CHAIN = { chainId: 0n, contract: NO_CONTRACT } as const;
 
 /** A model of one's own that answers a recorded request again; see `recompute.ts`. */
 export type Recomputer = {

@@ -6,8 +6,9 @@ import { ReceiptError } from '../../attest/sign/receipt-errors.ts';
 import { addressOf } from '../../attest/sign/secp256k1.ts';
 import { ClientError, openInferenceClient } from '../../inference/client.ts';
 import { buildServer } from '../../inference/server.ts';
-import { TEST_KEY, toyRequest } from '../support/receipt-facts.ts';
-import { openToyEngine, TOY_IDENTITY } from '../support/toy-engine.ts';
+import { TEST_KEY, toyMessage, toyRequest } from '../support/receipt-facts.ts';
+import { toyContext } from '../support/toy-context.ts';
+import { TOY_IDENTITY } from '../support/toy-engine.ts';
 
 const SIGNER = addressOf(TEST_KEY);
 const PLACE = {
@@ -22,7 +23,7 @@ type Reply = { status: number; headers: Record<string, string>; body: string };
 
 /** A client of an in-memory server whose replies to chats `tamper` may change. */
 async function open(tamper: (reply: Reply) => Reply = (reply) => reply, options: { signer?: Hex } = {}) {
-  const app = buildServer({ engine: openToyEngine(), privateKey: TEST_KEY });
+  const app = buildServer(toyContext());
   onTestFinished(() => app.close());
   const paths: string[] = [];
   const send = (async (url: string, init: RequestInit) => {
@@ -55,9 +56,23 @@ function edit(change: (body: Answer) => void): (reply: Reply) => Reply {
 }
 
 type Answer = {
-  choices: { message: { content: string }; finish_reason: string }[];
-  tracebond: { receipt: Record<string, string>; promptIds: number[]; outputIds: number[] };
+  choices: { message: { content: string | null; tool_calls?: object[] }; text: string; finish_reason: string }[];
+  tracebond: {
+    receipt: Record<string, string>;
+    promptIds: number[];
+    outputIds: number[];
+    masks: Hex | null;
+    text: string;
+  };
 };
+
+const TOOL = { name: 'look', description: null, parameters: '{"type":"object"}' };
+const CALLING = toyRequest({
+  tools: [TOOL],
+  toolChoice: { type: 'required' },
+  parallelToolCalls: true,
+  maxTokens: 128,
+});
 
 describe('inference client', () => {
   it('learns identity and signer once', async () => {
@@ -71,7 +86,7 @@ describe('inference client', () => {
   it('brings an answer whose receipt holds', async () => {
     const { client } = await open();
     const request = toyRequest({
-      messages: [{ role: 'tool', content: 'Grüße', name: 'bob' }],
+      messages: [toyMessage('Grüße', { role: 'tool', name: 'bob' })],
       seed: '18446744073709551615',
       stop: ['x'],
     });
@@ -88,11 +103,70 @@ describe('inference client', () => {
     expect(['a', 'b']).toContain(text);
   });
 
-  const lies: readonly (readonly [string, (reply: Reply) => Reply, string])[] = [
+  it('brings calls of tools as the text that was signed', async () => {
+    const { client } = await open();
+    const { receipt, ...completion } = await client.complete(CALLING, PLACE);
+    expect(completion.text).toBe('<tool_call>\n{"name": "look", "arguments": {"toy": 1}}\n</tool_call>');
+    expect(completion.masks).toMatch(/^0x6/);
+    verifyReceipt(receipt, { ...PLACE, request: CALLING, completion }, SIGNER);
+  });
+
+  it('brings JSON, and what was drawn', async () => {
+    const { client } = await open();
+    const schema = '{"type":"object","properties":{"b":{},"a":{}}}';
+    const request = toyRequest({
+      responseFormat: { type: 'json_schema', schema },
+      sampling: { temperature: 7001, topP: 9999, topK: 3 },
+    });
+    expect((await client.complete(request, PLACE)).text).toBe('{}');
+  });
+
+  it('brings a prompt as it was continued', async () => {
+    const { client, paths } = await open();
+    const request = toyRequest({ prompt: 'once', messages: [] });
+    const { receipt, ...completion } = await client.complete(request, PLACE);
+    expect(completion.text).toBe('echo: once');
+    expect(paths.at(-1)).toBe('/v1/completions');
+    verifyReceipt(receipt, { ...PLACE, request, completion }, SIGNER);
+  });
+
+  const said: readonly (readonly [string, ReturnType<typeof toyRequest>, (body: Answer) => void])[] = [
+    ['another content', toyRequest(), ({ choices: [one] }) => Object.assign(one?.message ?? {}, { content: 'hullo' })],
+    ['no content', toyRequest(), ({ choices: [one] }) => Object.assign(one?.message ?? {}, { content: null })],
+    ['no message', toyRequest(), ({ choices: [one] }) => void delete (one as { message?: object }).message],
     [
-      'another text',
-      edit((body) => Object.assign(body.choices[0]?.message ?? {}, { content: 'echo: hullo' })),
-      'TEXT_MISMATCH',
+      'calls that were not made',
+      toyRequest(),
+      ({ choices: [one] }) =>
+        Object.assign(one?.message ?? {}, { tool_calls: [{ function: { name: 'look', arguments: '{}' } }] }),
+    ],
+    ['no calls', CALLING, ({ choices: [one] }) => Object.assign(one?.message ?? {}, { tool_calls: [] })],
+    [
+      'other arguments',
+      CALLING,
+      ({ choices: [one] }) =>
+        Object.assign(one?.message ?? {}, { tool_calls: [{ function: { name: 'look', arguments: '{"toy": 2}' } }] }),
+    ],
+    ['a call as an end', CALLING, ({ choices: [one] }) => Object.assign(one ?? {}, { finish_reason: 'stop' })],
+    [
+      'another continuation',
+      toyRequest({ prompt: 'once', messages: [] }),
+      ({ choices: [one] }) => Object.assign(one ?? {}, { text: 'twice' }),
+    ],
+  ];
+  it.each(said)('refuses %s beside a receipt that holds', async (_, request, change) => {
+    const { client } = await open(edit(change));
+    const fault = await client.complete(request, PLACE).catch((error) => error);
+    expect(fault).toBeInstanceOf(ClientError);
+    expect(fault.code).toBe('MALFORMED_RESPONSE');
+  });
+
+  const lies: readonly (readonly [string, (reply: Reply) => Reply, string])[] = [
+    ['another text', edit((body) => Object.assign(body.tracebond, { text: 'echo: hullo' })), 'TEXT_MISMATCH'],
+    [
+      'masks of a free text',
+      edit((body) => Object.assign(body.tracebond, { masks: `0x${'6'.repeat(64)}` })),
+      'MASKS_MISMATCH',
     ],
     ['another token out', edit((body) => Object.assign(body.tracebond.outputIds, { 0: 1 })), 'OUTPUT_IDS_MISMATCH'],
     ['a token out more', edit((body) => void body.tracebond.outputIds.push(1)), 'OUTPUT_IDS_MISMATCH'],
@@ -131,7 +205,7 @@ describe('inference client', () => {
     const { client } = await open(
       edit((body) => {
         const { promptIds, outputIds } = body.tracebond;
-        const completion = { promptIds, outputIds, text: 'echo: hello', finishReason: 'stop' } as const;
+        const completion = { promptIds, outputIds, text: 'echo: hello', finishReason: 'stop', masks: null } as const;
         body.tracebond.receipt = signReceipt({ ...PLACE, request: toyRequest(), completion }, sha256(TEST_KEY));
       }),
     );
@@ -207,7 +281,7 @@ describe('inference client', () => {
 
   it('tells what the server refuses', async () => {
     const { client } = await open();
-    const request = toyRequest({ messages: [{ role: 'user', content: 'x'.repeat(5000), name: null }] });
+    const request = toyRequest({ messages: [toyMessage('x'.repeat(5000))] });
     await expect(client.complete(request, PLACE)).rejects.toMatchObject({
       code: 'REFUSED',
       at: { status: 400, code: 'context_length_exceeded', param: 'messages' },
