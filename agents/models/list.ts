@@ -73,8 +73,10 @@ function listShipped({ env, home, cache }: Parameters<typeof listModels>[0]): Li
     return { ...known, state: 'ready', reason: null, path: resolveModelPath(id, env, home).path };
   } catch (error) {
     if (!(error instanceof ModelPathError)) throw error;
-    const state = error.code === 'MODEL_MISSING' ? 'absent' : 'damaged';
-    return { ...known, state, reason: error.message, path: null };
+    const isAbsent = error.code === 'MODEL_MISSING';
+    // `TRACEBOND_MODEL` names a file that no pull would mend.
+    const reason = isAbsent && !env['TRACEBOND_MODEL'] ? `tracebond models pull ${id}` : error.message;
+    return { ...known, state: isAbsent ? 'absent' : 'damaged', reason, path: null };
   }
 }
 
