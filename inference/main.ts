@@ -19,7 +19,7 @@ import { type ChildEngine, openChildEngine } from './child.ts';
 import { createEmbedding } from './embed.ts';
 import type { ModelIdentity, ProfileName } from './engine.ts';
 import { openMetrics } from './metrics.ts';
-import { type Fleet, type FleetModel, openFleet } from './models/fleet.ts';
+import { type Fleet, type FleetModel, type OfferedModel, openFleet } from './models/fleet.ts';
 import { defaultMemoryBound, estimateMemory } from './models/memory.ts';
 import type { ReceiptDomain } from './protocol.ts';
 import { EMBEDDING_FORMAT, type EmbeddingDocument, parseEmbeddingDocument } from './receipts/embedding-document.ts';
@@ -83,7 +83,7 @@ export async function serveInference(options: serveInference.Options): Promise<I
   };
   try {
     const opened = await openFleet<ChildEngine>({
-      models: models.map(({ id, path }) => ({ id, path, memoryBytes: memoryOf(path) })),
+      models: models.map((model) => ({ ...model, memoryBytes: memoryOf(model.path) })),
       maxBytes: options.maxMemoryBytes ?? defaultMemoryBound(),
       async open({ id, path }, signal) {
         const engine = await openChildEngine(
@@ -150,7 +150,7 @@ export declare namespace serveInference {
     /** 0 picks a free one. */
     readonly port: number;
     /** Names in the API, and GGUF files or folders; at least one. */
-    readonly models: readonly { readonly id: string; readonly path: string }[];
+    readonly models: readonly Omit<OfferedModel, 'memoryBytes'>[];
     /** Folder for the files made from models. */
     readonly cacheDir: string;
     /** Folder of receipts; `receipts` in `cacheDir` by default. */

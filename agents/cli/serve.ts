@@ -18,6 +18,7 @@ import { type AccessKeys, openAccessKeys, readAccessKeys } from '../../inference
 import type { ProfileName } from '../../inference/engine.ts';
 import { type InferenceServer, isLoopback, serveInference } from '../../inference/main.ts';
 import { modelFolder, resolveModelPath, SHIPPED_MODEL } from '../../inference/model-path.ts';
+import { knownIdentity } from '../../inference/models/known-identity.ts';
 import { markInUse } from '../../inference/models/use-marks.ts';
 import { accessKeysPath } from './access-keys.ts';
 import { type Environment, readEnvironment } from './environment.ts';
@@ -104,7 +105,9 @@ export async function startInference(options: Options, environment: Environment)
   const maxMemoryBytes = parseMemory(options.memory);
   const bodyLimit = parseCount('--body-limit', options.bodyLimit, 1, MAX_BODY_MIB);
   const accessKeys = findKeys(options, environment);
-  const models = (options.model ?? [SHIPPED_MODEL.id]).map((name) => resolveModelPath(name, env, home));
+  const models = (options.model ?? [SHIPPED_MODEL.id])
+    .map((name) => resolveModelPath(name, env, home))
+    .map((model) => withKnownIdentity(model, options.profile, environment));
   // A model is not removed while its process may have to start again from its files.
   const marks = models.map(({ id }) => markInUse(modelFolder(env, home), id));
   const unmark = () => {
@@ -174,6 +177,17 @@ function findKeys({ keys, host, insecure, port }: Options, environment: Environm
   }
   console.error(`WARNING: no access control: everybody who reaches ${host}:${port} may use this server`);
   return undefined;
+}
+
+/** A model, with the digests that it had when it was converted, so that it is found by them before it is opened. */
+function withKnownIdentity(
+  model: { readonly id: string; readonly path: string },
+  profile: ProfileName,
+  { env, home, cache }: Environment,
+): serveInference.Options['models'][number] {
+  const identity =
+    profile === 'exact' ? knownIdentity(model.id, model.path, { cacheDir: cache, env, home }) : undefined;
+  return identity === undefined ? model : { ...model, identity };
 }
 
 /** The key of the environment, or a fresh one that is gone with the process. */

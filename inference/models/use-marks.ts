@@ -8,6 +8,7 @@
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { isModelId } from './manifest.ts';
 
 const FOLDER = '.in-use';
 
@@ -18,6 +19,8 @@ const FOLDER = '.in-use';
  * @param id - of a model of the store, or of the shipped one
  */
 export function markInUse(folder: string, id: string): () => void {
+  // Another name than that of a model here is the path of one that nobody removes through the store.
+  if (!isModelId(id)) return () => {};
   const marks = join(folder, FOLDER);
   const path = join(marks, `${id}@${hostname()}@${process.pid}`);
   try {
@@ -39,7 +42,7 @@ export type ModelUser = { readonly pid: number; readonly host: string };
 export function usersOf(folder: string, id: string): ModelUser[] {
   const marks = join(folder, FOLDER);
   return namesIn(marks).flatMap((name) => {
-    const [model, host = '', pid = ''] = name.split('@');
+    const [, model, host = '', pid = ''] = /^(.*)@([^@]*)@([^@]*)$/.exec(name) ?? [];
     if (model !== id) return [];
     const user = { pid: Number(pid), host };
     if (host !== hostname() || isAlive(user.pid)) return [user];
