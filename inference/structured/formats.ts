@@ -8,6 +8,9 @@
 const DATE =
   '(?:(?:\\d\\d[2468][048]|\\d\\d[13579][26]|\\d\\d0[48]|[02468][048]00|[13579][26]00)-02-29|\\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\\d|30)|02-(?:0[1-9]|1\\d|2[0-8])))';
 const CLOCK = '(?:[01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(?:\\.\\d{1,9})?(?:Z|[+-](?:[01]\\d|2[0-3]):[0-5]\\d)';
+/** Units follow each other without a gap (RFC 3339, appendix A). */
+const DAYS = '(?:\\d+D|\\d+M(?:\\d+D)?|\\d+Y(?:\\d+M(?:\\d+D)?)?)';
+const HOURS = '(?:\\d+S|\\d+M(?:\\d+S)?|\\d+H(?:\\d+M(?:\\d+S)?)?)';
 const BYTE = '(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]\\d|\\d)';
 const IPV4 = `(?:${BYTE}\\.){3}${BYTE}`;
 const H = '[0-9a-fA-F]{1,4}';
@@ -21,9 +24,10 @@ const PATTERNS: Readonly<Record<string, string>> = {
   date: `^${DATE}$`,
   time: `^${CLOCK}$`,
   'date-time': `^${DATE}T${CLOCK}$`,
-  duration: '^P(?:\\d+W|(?=\\d|T)(?:\\d+Y)?(?:\\d+M)?(?:\\d+D)?(?:T(?=\\d)(?:\\d+H)?(?:\\d+M)?(?:\\d+S)?)?)$',
+  duration: `^P(?:\\d+W|${DAYS}(?:T${HOURS})?|T${HOURS})$`,
   email: `^[A-Za-z0-9_+-]+(?:\\.[A-Za-z0-9_+-]+)*@(?:${LABEL}\\.)+[A-Za-z]{2,}$`,
-  hostname: `^(?=.{1,253}$)(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)(?:\\.[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*$`,
+  // Two hyphens together would announce an internationalised label.
+  hostname: '^(?=.{1,253}$)(?!.*--)[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(?:\\.[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*$',
   ipv4: `^${IPV4}$`,
   ipv6: `^${IPV6}$`,
   uri: `^(?:https?|ftp|wss?)://${HOST}(?::[1-9]\\d{0,3})?(?:/${PATH})*(?:\\?(?:[/?]|${PATH}))?(?:#(?:[/?]|${PATH}))?$`,

@@ -17,6 +17,8 @@ export const GRAMMAR_LIMITS = {
   rules: 5_000,
   /** Properties named by one object schema. */
   properties: 2_000,
+  /** Members that an object with additional properties must have. */
+  requiredMembers: 64,
   /** Patterns of `patternProperties` over one object. */
   patternProperties: 5,
   /** Values of one `enum`. */

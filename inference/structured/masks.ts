@@ -238,7 +238,7 @@ function plainTokens(trie: TokenTrie, words: number): Plain {
 }
 
 /** Number of characters of a token that stand for themselves within a JSON string; 0 for any other token. */
-function plainLength(decoder: TextDecoder, bytes: Uint8Array): number {
+function plainLength(decoder: InstanceType<typeof TextDecoder>, bytes: Uint8Array): number {
   for (const byte of bytes) {
     // F1 and F2 begin characters of unassigned planes, as some of F0 and F3 do: those tokens are walked.
     if (byte < 0x20 || byte === 0x22 || byte === 0x5c || byte >= 0xf0) return 0;

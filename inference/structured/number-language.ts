@@ -40,6 +40,20 @@ type Step = { readonly numerator: number; readonly scale: number };
  * @throws {@link PatternFault} `SCHEMA_TOO_LARGE` for steps of too many digits
  */
 export function numberDfa(bounds: NumberBounds): ByteDfa {
+  const key = JSON.stringify([bounds, String(bounds.min), String(bounds.max)]);
+  const known = made.get(key);
+  if (known !== undefined) return known;
+  const dfa = makeDfa(bounds);
+  if (made.size >= KEPT_DFAS) made.clear();
+  made.set(key, dfa);
+  return dfa;
+}
+
+/** Most schemas ask for the same few: any number, any whole number, those from 0. */
+const KEPT_DFAS = 64;
+const made = new Map<string, ByteDfa>();
+
+function makeDfa(bounds: NumberBounds): ByteDfa {
   const step = commonStep(bounds.multiplesOf);
   const plus = sizesOf(bounds.min, bounds.isMinExclusive, bounds.max, bounds.isMaxExclusive);
   const minus = sizesOf(-bounds.max, bounds.isMaxExclusive, -bounds.min, bounds.isMinExclusive, true);
@@ -110,20 +124,28 @@ function* followers(
   }
   if ((phase === 'point' || phase === 'part') && state.whole + state.part < MAX_DIGITS && state.part < step.scale) {
     for (let digit = 0; digit < 10; digit++) {
-      yield [
-        0x30 + digit,
-        {
-          ...state,
-          phase: 'part',
-          part: state.part + 1,
-          low: state.low || compareDigit(digit, sizes.low?.part[state.part] ?? '0'),
-          high: state.high || compareDigit(digit, sizes.high?.part[state.part] ?? '0'),
-          rest: (state.rest * 10 + digit) % step.numerator,
-          isZeroLast: digit === 0,
-        },
-      ];
+      const low = state.low || compareDigit(digit, sizes.low?.part[state.part] ?? '0');
+      const high = state.high || compareDigit(digit, sizes.high?.part[state.part] ?? '0');
+      if (low < 0 || high > 0) continue;
+      const after: State = {
+        ...state,
+        phase: 'part',
+        part: state.part + 1,
+        low,
+        high,
+        rest: (state.rest * 10 + digit) % step.numerator,
+        isZeroLast: digit === 0,
+      };
+      yield [0x30 + digit, after.low > 0 && after.high < 0 && step.numerator === 1 ? settled(after, step) : after];
     }
   }
+}
+
+/** Where nothing is left to compare, only how many digits may follow tells states apart. */
+function settled(state: State, step: Step): State {
+  const left = Math.min(MAX_DIGITS - state.whole - state.part, step.scale - state.part);
+  const part = step.scale - left;
+  return { ...state, part, whole: MAX_DIGITS - left - part };
 }
 
 function digitOfWhole(state: State, digit: number, step: Step): State {

@@ -52,7 +52,7 @@ function membersFrame(table: FrameTable, rule: ObjectRule, at: ObjectPlace, afte
   const place: ObjectPlace = { ...at, count };
   const key = `m${placeKey(table, rule, place)}:${after}`;
   return table.intern(key, (id) => {
-    const name = (isAhead: boolean) => keyFrame(table, rule, place, startOf(rule, isAhead && !keepsNames(rule, place)));
+    const name = (isAhead: boolean) => keyFrame(table, rule, place, startOf(rule, place, isAhead));
     let length: number | undefined;
     const frame: LeafFrame = {
       id,
@@ -106,8 +106,9 @@ type Name = {
   readonly rests: readonly string[] | undefined;
 };
 
-function startOf(rule: ObjectRule, isAhead: boolean): Name {
-  return { node: rule.trie, others: startOthers(rule), typed: isAhead ? null : '', rests: undefined };
+function startOf(rule: ObjectRule, place: ObjectPlace, isAhead: boolean): Name {
+  const isKept = !isAhead || candidatesOf(rule, place).length > 0;
+  return { node: rule.trie, others: startOthers(rule), typed: isKept ? '' : null, rests: undefined };
 }
 
 function keyFrame(table: FrameTable, rule: ObjectRule, place: ObjectPlace, given: Name): LeafFrame {
@@ -116,7 +117,7 @@ function keyFrame(table: FrameTable, rule: ObjectRule, place: ObjectPlace, given
   // What can no longer become an additional name is one with every other such beginning.
   const name: Name = open.mayOther ? { ...given, rests } : { node: given.node, others: [], typed: null, rests: [] };
   const others = name.others.map((at) => (at === undefined ? '' : `${at.state}.${at.node}`)).join();
-  const known = name.typed === null ? `~${rests.join('\n')}` : `=${name.typed}`;
+  const known = name.typed === null ? `~${listKey(rests)}` : `=${name.typed}`;
   const node = name.node === undefined ? 0 : table.nameOf(name.node);
   const key = `k${placeKey(table, rule, place)}:${node}:${others}:${open.mayOther ? known : ''}`;
   return table.intern(key, (id) => {
@@ -143,9 +144,9 @@ function keyFrame(table: FrameTable, rule: ObjectRule, place: ObjectPlace, given
         ruleFrame(table, found.value).close(out);
         membersFrame(table, rule, found.place, 'value').close(out);
       },
-      step(byte, { isForced }) {
+      step(byte, { isForced, isAhead }) {
         const options = isForced ? forcedOptions(rule, place, name, open) : open;
-        const next = stepName(rule, place, name, rests, byte, options);
+        const next = stepName(rule, place, name, rests, byte, options, isAhead);
         if (next !== undefined) return [keyFrame(table, rule, place, next)];
         if (byte !== QUOTE) return undefined;
         const end = endName(rule, place, name, rests, options);
@@ -154,7 +155,7 @@ function keyFrame(table: FrameTable, rule: ObjectRule, place: ObjectPlace, given
           : [dfaFrame(table, COLON), ruleFrame(table, end.value), membersFrame(table, rule, end.place, 'value')];
       },
       ahead: () =>
-        name.typed === null || keepsNames(rule, place)
+        name.typed === null || isCandidate(rule, place, name.typed)
           ? frame
           : keyFrame(table, rule, place, { ...name, typed: null, rests }),
     };
@@ -162,12 +163,29 @@ function keyFrame(table: FrameTable, rule: ObjectRule, place: ObjectPlace, given
   });
 }
 
+const candidatesByPlace = new WeakMap<ObjectPlace, readonly string[]>();
+
 /**
- * Whether names are kept in looking ahead as well: where the closing text may still have to add names, it must know those in
- * use to tell its own from them.
+ * The additional names that the closing text may have to write after the name that comes here. A name that is none of them
+ * need not be kept in looking ahead: it changes no closing text.
  */
-function keepsNames(rule: ObjectRule, place: ObjectPlace): boolean {
-  return rule.min > place.count + 1;
+function candidatesOf(rule: ObjectRule, place: ObjectPlace): readonly string[] {
+  let names = candidatesByPlace.get(place);
+  if (names === undefined) {
+    const found: string[] = [];
+    for (let missing = rule.min - place.count - 1; missing > 0 && rule.others.length > 0; missing--) {
+      const next = shortestOther(rule, startOthers(rule), rule.trie, [...place.used, ...found]);
+      if (next === undefined) break;
+      found.push(String.fromCharCode(...next));
+    }
+    names = found;
+    candidatesByPlace.set(place, names);
+  }
+  return names;
+}
+
+function isCandidate(rule: ObjectRule, place: ObjectPlace, typed: string): boolean {
+  return candidatesOf(rule, place).some((name) => name.startsWith(typed));
 }
 
 const optionsByPlace = new WeakMap<ObjectPlace, Options>();
@@ -197,6 +215,7 @@ function stepName(
   rests: readonly string[],
   byte: number,
   options: Options,
+  isAhead: boolean,
 ): Name | undefined {
   const node = name.node?.next.get(byte);
   const others = options.mayOther ? stepOthers(rule, name.others, byte) : undefined;
@@ -205,7 +224,9 @@ function stepName(
   // Of few names the one that nobody kept may be the only one that this could become.
   const mayExhaust = () => place.unknown > 0 || shortestOther(rule, others ?? [], node, left) === undefined;
   if (others !== undefined && (isEndless(rule, others) || !mayExhaust())) {
-    return { node, others, typed: name.typed === null ? null : name.typed + String.fromCharCode(byte), rests: left };
+    const typed = name.typed === null ? null : name.typed + String.fromCharCode(byte);
+    const isKept = typed !== null && !(isAhead && !isCandidate(rule, place, typed));
+    return { node, others, typed: isKept ? typed : null, rests: left };
   }
   if (!isNamed) return undefined;
   return { node, others: rule.others.map(() => undefined), typed: null, rests: [] };
@@ -298,5 +319,10 @@ function freeOf(rule: ObjectRule, name: Name, rests: readonly string[], open: Op
 }
 
 function placeKey(table: FrameTable, rule: ObjectRule, { index, count, used, unknown }: ObjectPlace): string {
-  return `${table.nameOf(rule)}:${index}:${count}:${unknown}:${used.length === 0 ? '' : used.join('\n')}`;
+  return `${table.nameOf(rule)}:${index}:${count}:${unknown}:${listKey(used)}`;
+}
+
+/** A list of names as one text: no name holds a line feed as it is written, and none at all is not the empty one. */
+function listKey(list: readonly string[]): string {
+  return list.map((one) => `${one}\n`).join('');
 }

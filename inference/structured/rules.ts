@@ -40,7 +40,7 @@ type Pending = { readonly rule: Rule; readonly alternatives: readonly Alternativ
 export function openRules(table: FrameTable): RuleMaker {
   const flattener = openFlattener();
   const strings = openStrings();
-  const numbers = new Map<string, ByteDfa>();
+  const literalDfas = new Map<string, ByteDfa>();
   const byKey = new Map<string, Rule>();
   const all: Rule[] = [];
   const pending: Pending[] = [];
@@ -102,10 +102,10 @@ export function openRules(table: FrameTable): RuleMaker {
 
   const literal = (text: string, thenSpace = false): Part => {
     const key = `${thenSpace}${text}`;
-    let dfa = numbers.get(key);
+    let dfa = literalDfas.get(key);
     if (dfa === undefined) {
       dfa = literalDfa([utf8(text)], thenSpace);
-      numbers.set(key, dfa);
+      literalDfas.set(key, dfa);
     }
     return fixedPart(dfaFrame(table, dfa));
   };
@@ -127,13 +127,7 @@ export function openRules(table: FrameTable): RuleMaker {
   const isValueOf = (nodes: Alternative, value: Json) => nodes.every((node) => satisfiesAlone(strings, value, node));
 
   const numberPart = (nodes: Alternative, isWhole: boolean, path: string): Part => {
-    const bounds = numberBounds(nodes, isWhole);
-    const key = JSON.stringify([bounds, String(bounds.min), String(bounds.max)]);
-    let dfa = numbers.get(key);
-    if (dfa === undefined) {
-      dfa = atPattern(path, 'multipleOf', () => numberDfa(bounds));
-      numbers.set(key, dfa);
-    }
+    const dfa = atPattern(path, 'multipleOf', () => numberDfa(numberBounds(nodes, isWhole)));
     return fixedPart(dfaFrame(table, dfa));
   };
 
@@ -186,8 +180,8 @@ export function openRules(table: FrameTable): RuleMaker {
         ...nodes.map(({ object }) => object.maxProperties ?? Number.POSITIVE_INFINITY),
       ),
     };
-    if (bounds.min > GRAMMAR_LIMITS.properties) {
-      throw schemaError('SCHEMA_TOO_LARGE', path, 'minProperties', `more than ${GRAMMAR_LIMITS.properties} properties`);
+    if (bounds.min > (others.length > 0 ? GRAMMAR_LIMITS.requiredMembers : GRAMMAR_LIMITS.properties)) {
+      throw schemaError('SCHEMA_TOO_LARGE', path, 'minProperties', `${bounds.min} properties at least`);
     }
     return objectPart(table, objectRule(keys, others, bounds, names.filter(found.accepts).length));
   };

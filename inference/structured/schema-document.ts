@@ -71,7 +71,6 @@ type Reader = {
 const TYPES: ReadonlySet<string> = new Set(['null', 'boolean', 'integer', 'number', 'string', 'array', 'object']);
 
 const ANNOTATIONS: ReadonlySet<string> = new Set([
-  '$schema',
   '$comment',
   'title',
   'description',
@@ -86,13 +85,29 @@ const ANNOTATIONS: ReadonlySet<string> = new Set([
   'contentSchema',
 ]);
 
+/** Dialects in which the keywords read here mean the same. */
+const DIALECT = /^https?:\/\/json-schema\.org\/(?:draft\/(?:2020-12|2019-09)|draft-0[67])\/schema#?$/;
+
 const NUMBERS = ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum', 'multipleOf'] as const;
 const COUNTS = ['minLength', 'maxLength', 'minItems', 'maxItems', 'minProperties', 'maxProperties'] as const;
 
 const KEYWORDS: ReadonlySet<string> = new Set([
   ...NUMBERS,
   ...COUNTS,
-  ...['$ref', '$defs', 'definitions', '$anchor', '$id', 'type', 'enum', 'const', 'pattern', 'format', 'items'],
+  ...[
+    '$schema',
+    '$ref',
+    '$defs',
+    'definitions',
+    '$anchor',
+    '$id',
+    'type',
+    'enum',
+    'const',
+    'pattern',
+    'format',
+    'items',
+  ],
   ...['additionalItems', 'prefixItems', 'properties', 'patternProperties', 'additionalProperties', 'propertyNames'],
   ...['required', 'allOf', 'anyOf', 'oneOf', 'not'],
 ]);
@@ -189,6 +204,10 @@ function nodeOf(
       [key in keyof T]: Exclude<T[key], undefined>;
     };
 
+  const dialect = text('$schema');
+  if (dialect !== undefined && !DIALECT.test(dialect)) {
+    throw schemaError('SCHEMA_UNSUPPORTED', path, '$schema', 'dialect is not supported');
+  }
   for (const keyword of ['$defs', 'definitions']) map(keyword);
   if (get('not') !== undefined) readNot(get('not') as Json, path);
   const node: SchemaNode = {
