@@ -33,7 +33,7 @@ export type EventStreamOptions = {
   readonly pingMs?: number;
   /** Milliseconds without progress after which a client is taken for gone; 60,000 by default. */
   readonly stallMs?: number;
-  /** Told once when the client is gone, or cut, before the response was whole. */
+  /** Told once when the client is gone, or cut off, before the stream was ended. */
   readonly onGone?: () => void;
 };
 
