@@ -2,7 +2,7 @@
  * The receipt of embeddings: the engine's signature over the texts, their tokens and their vectors, and over the model that made them.
  * It is a type of its own, so that it can be taken for no receipt of an answer.
  *
- * Spec: `inference/spec/receipt.md#embeddings`.
+ * Spec: `inference/spec/embeddings.md`.
  *
  * @module
  */

@@ -2,7 +2,7 @@
  * A receipt of embeddings with the texts and tokens that it is about. The vectors stay out: whoever has the model makes them again, and the
  * receipt has their digest.
  *
- * Spec: `inference/spec/receipt.md#embeddings`.
+ * Spec: `inference/spec/embeddings.md`.
  *
  * @module
  */
