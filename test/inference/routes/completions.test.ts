@@ -1,3 +1,4 @@
+import { type AddressInfo, connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import Fastify from 'fastify';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -385,6 +386,59 @@ describe('faults', () => {
       }
     }
     expect(faults).toEqual([secret, secret]);
+  });
+});
+
+describe('a client that goes away', () => {
+  /** An answer that says so many pieces of 64 KiB, then waits until nobody wants it any more. */
+  function endless(pieces: number) {
+    let tell: (said: number) => void = () => {};
+    const promise = new Promise<number>((resolve) => {
+      tell = resolve;
+    });
+    const { answer } = toyContext();
+    const endlessAnswer: Answering = async (asked, { signal, caller, onStart, onEvent }) => {
+      if (pieces > 0) onStart?.(await answer(asked, { signal, caller }));
+      let said = 0;
+      for (; said < pieces && !signal.aborted; said++) {
+        onEvent?.({ type: 'text', text: 'x'.repeat(64 << 10) });
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
+      tell(said);
+      throw new InferenceError('CANCELLED', 'cancelled');
+    };
+    return { answer: endlessAnswer, said: promise };
+  }
+
+  async function call(answer: Answering, body: Body): Promise<Socket> {
+    const { app } = open(answer, { maxBufferedBytes: 1 << 20 });
+    await app.listen({ port: 0, host: '127.0.0.1' });
+    const socket = connect((app.server.address() as AddressInfo).port, '127.0.0.1');
+    onTestFinished(() => void socket.destroy());
+    socket.on('error', () => {});
+    const text = JSON.stringify(body);
+    const head = `POST ${CHAT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n`;
+    socket.pause();
+    socket.write(`${head}content-length: ${text.length}\r\n\r\n${text}`);
+    return socket;
+  }
+
+  it.each([
+    ['before the first piece of a stream', 0, true],
+    ['in a stream', 2, true],
+    ['before a whole answer', 0, false],
+  ] as const)('%s stops the computation', async (_, pieces, stream) => {
+    const { answer, said } = endless(pieces);
+    const socket = await call(answer, { ...HELLO, stream });
+    setTimeout(() => socket.destroy(), 50);
+    expect(await said).toBe(pieces);
+  });
+
+  it('or never reads is cut off, and stops it too', async () => {
+    const { answer, said } = endless(10_000);
+    await call(answer, { ...HELLO, stream: true });
+    expect(await said).toBeLessThan(1000);
   });
 });
 
