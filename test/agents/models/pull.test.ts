@@ -18,7 +18,13 @@ const GGUF = new Uint8Array(tinyGguf({ family: 'qwen2' }));
 const OTHER = new Uint8Array(tinyGguf({ family: 'llama' }));
 const DEAD = 'http://127.0.0.1:1';
 
-type Settings = { id?: string; sha256?: string; signal?: AbortSignal; env?: Record<string, string> };
+type Settings = {
+  id?: string;
+  sha256?: string;
+  signal?: AbortSignal;
+  env?: Record<string, string>;
+  sleep?: () => Promise<void>;
+};
 
 /** A user with a store of their own. */
 function user(python?: string) {
@@ -28,12 +34,12 @@ function user(python?: string) {
   if (python !== undefined) writeFileSync(join(bin, 'python3'), `#!/bin/sh\n${python}\n`, { mode: 0o755 });
   const said: string[] = [];
   const store = join(home, '.cache/tracebond/models');
-  const pull = (text: string, { env = {}, ...settings }: Settings = {}) =>
+  const pull = (text: string, { env = {}, sleep = async () => undefined, ...settings }: Settings = {}) =>
     pullModel(text, {
       env: { PATH: bin, HF_ENDPOINT: DEAD, ...env },
       home,
       progress: createProgress({ write: (line) => said.push(line) }),
-      download: { sleep: async () => undefined, stallMs: 100 },
+      download: { sleep, stallMs: 500 },
       now: () => 0,
       ...settings,
     });
@@ -340,17 +346,32 @@ describe('a URL', () => {
   it('that changes in the middle is not mixed from two versions', async () => {
     const { pull } = user();
     await using server = await hub();
-    const longer = new Uint8Array([...GGUF]);
-    longer[longer.length - 1] = (longer.at(-1) ?? 0) ^ 1;
+    const half = GGUF.length >> 1;
+    const changed = GGUF.map((byte, at) => (at === half || at === GGUF.length - 1 ? byte ^ 1 : byte));
+    // Cut off behind the first change; while it waits to go on, the file becomes another.
+    server.scripts.set('Tiny.gguf', [
+      { kind: 'short', after: half + 10 },
+      { kind: 'status', status: 503 },
+    ]);
+    const sleep = async () => void server.files.set('Tiny.gguf', changed);
+    const { files } = await pull(`${server.endpoint}/files/Tiny.gguf`, { sleep });
+    expect(files[0]?.sha256).toBe(sha256Hex(changed));
+    expect(server.asked.at(-1)).toBe(`Tiny.gguf bytes=${half + 10}-`);
+  });
+
+  it('that has changed since an earlier attempt is fetched from its beginning', async () => {
+    const { pull } = user();
+    await using server = await hub();
+    const url = `${server.endpoint}/files/Tiny.gguf`;
     server.scripts.set('Tiny.gguf', [
       { kind: 'short', after: 10_000 },
       ...Array(9).fill({ kind: 'status', status: 503 }),
     ]);
-    const url = `${server.endpoint}/files/Tiny.gguf`;
     await expect(pull(url)).rejects.toMatchObject({ code: 'SOURCE_FAILED' });
     server.scripts.clear();
-    server.files.set('Tiny.gguf', longer);
-    expect((await pull(url)).files[0]?.sha256).toBe(sha256Hex(longer));
+    server.files.set('Tiny.gguf', OTHER);
+    expect((await pull(url)).files[0]?.sha256).toBe(sha256Hex(OTHER));
+    expect(server.asked.at(-1)).toBe('Tiny.gguf');
   });
 
   it('without tags starts from its beginning again', async () => {
