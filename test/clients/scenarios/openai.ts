@@ -650,10 +650,10 @@ const receipts: OpenAIScenario = {
   async run(modules, target) {
     const client = openAIClient(modules, target);
     const completion = await client.chat.completions.create({ model: target.model, ...plain });
-    const { tracebond } = completion as unknown as { tracebond: { receipt: unknown } };
-    const found = await client.get<{ receipt?: unknown }>(`/receipts/${completion.id}`);
+    const { tracebond } = completion as unknown as { tracebond: { id: string; receipt: unknown } };
+    const found = await client.get<{ receipt?: unknown }>(`/receipts/${tracebond.id}`);
     assert.deepEqual(found.receipt, tracebond.receipt);
-    await assert.rejects(client.get('/receipts/chatcmpl-none'), modules.OpenAI.NotFoundError);
+    await assert.rejects(client.get('/receipts/rcpt_none'), modules.OpenAI.NotFoundError);
   },
 };
 

@@ -11,6 +11,9 @@ export type ZodModule = typeof Zod;
 
 export const QUESTION = 'Name three fruits that grow on trees.';
 
+/** Whose answer is short. */
+export const GREETING = 'Say hello.';
+
 /** Whose answer is left before its end. */
 export const LONG_QUESTION = 'Count from one to one thousand, every number in words.';
 export const LONG_TOKENS = 1000;
