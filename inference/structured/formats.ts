@@ -27,7 +27,8 @@ const PATTERNS: Readonly<Record<string, string>> = {
   duration: `^P(?:\\d+W|${DAYS}(?:T${HOURS})?|T${HOURS})$`,
   email: `^[A-Za-z0-9_+-]+(?:\\.[A-Za-z0-9_+-]+)*@(?:${LABEL}\\.)+[A-Za-z]{2,}$`,
   // Two hyphens together would announce an internationalised label.
-  hostname: '^(?=.{1,253}$)(?!.*--)[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(?:\\.[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*$',
+  hostname:
+    '^(?=.{1,253}$)(?!.*--)[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(?:\\.[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*$',
   ipv4: `^${IPV4}$`,
   ipv6: `^${IPV6}$`,
   uri: `^(?:https?|ftp|wss?)://${HOST}(?::[1-9]\\d{0,3})?(?:/${PATH})*(?:\\?(?:[/?]|${PATH}))?(?:#(?:[/?]|${PATH}))?$`,

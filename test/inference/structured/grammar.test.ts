@@ -1,0 +1,320 @@
+import { describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import type { Json, JsonObject } from '../../../attest/encoding/canonical-json.ts';
+import { accepts, jsonObjectGrammar, schemaGrammar, toolCallGrammar } from '../../../inference/structured/grammar.ts';
+import { SchemaError } from '../../../inference/structured/schema-error.ts';
+import { seededRandom } from '../../support/random.ts';
+import { byteMasks, writeByChance } from '../../support/structured-generation.ts';
+
+const takes = (schema: Json, ...texts: readonly string[]) => {
+  const grammar = schemaGrammar(schema);
+  return texts.filter((text) => accepts(grammar, text));
+};
+
+function fault(make: () => unknown): { code: string; path: unknown; keyword: unknown } {
+  try {
+    make();
+  } catch (error) {
+    if (error instanceof SchemaError) return { code: error.code, path: error.at['path'], keyword: error.at['keyword'] };
+    throw error;
+  }
+  return { code: 'none', path: '', keyword: '' };
+}
+
+describe('the form of texts', () => {
+  const person = {
+    type: 'object',
+    properties: { name: { type: 'string' }, age: { type: 'integer' } },
+    required: ['name'],
+    additionalProperties: false,
+  };
+
+  it('writes members in the order of the schema, with one optional space', () => {
+    const good = ['{"name":"a"}', '{"name": "a", "age": 1}', '{"name":"a", "age":1}'];
+    const bad = ['{"age":1,"name":"a"}', '{ "name":"a"}', '{"name":"a" }', '{"name":  "a"}', '{"name":"a","age":1,}'];
+    expect(takes(person, ...good, ...bad, '{}', '{"name":"a","name":"b"}', '{"name":"a","x":1}')).toEqual(good);
+  });
+
+  it('writes a character in one way', () => {
+    const good = ['"\\n\\"\\\\\\u0001/é\u{1F600}\u007f"', '"\\u001f\\b\\f\\r\\t"'];
+    const bad = [
+      '"\\u000a"',
+      '"\\u0041"',
+      '"\\/"',
+      '"\\u001F"',
+      '"\\ud83d\\ude00"',
+      '"\n"',
+      '"\\u0022"',
+      '"a',
+      '"\\x"',
+    ];
+    expect(takes({ type: 'string' }, ...good, ...bad, '"\u{50000}"')).toEqual(good);
+  });
+
+  it('writes a number in one way', () => {
+    const good = ['0', '-1', '10', '0.5', '-0.25', '9007199254740991', '123456.789'];
+    const bad = [
+      '-0',
+      '00',
+      '01',
+      '1.',
+      '.5',
+      '1.0',
+      '1.50',
+      '1e3',
+      '+1',
+      '9007199254740992',
+      '-0.0',
+      '0.0000000000000001',
+    ];
+    expect(takes({ type: 'number' }, ...good, ...bad)).toEqual(good);
+    expect(takes({ type: 'integer' }, ...good, ...bad)).toEqual(good.filter((text) => !text.includes('.')));
+  });
+
+  it('keeps to bounds and steps exactly', () => {
+    const all = ['-1.5', '-1', '0', '0.1', '0.2', '0.30000000000000004', '0.3', '0.5', '1', '1.01', '2'];
+    expect(takes({ type: 'number', exclusiveMinimum: 0.1, maximum: 1 }, ...all)).toEqual(['0.2', '0.3', '0.5', '1']);
+    expect(takes({ type: 'number', minimum: -1.5, exclusiveMaximum: 0 }, ...all)).toEqual(['-1.5', '-1']);
+    expect(takes({ type: 'number', multipleOf: 0.1, minimum: 0 }, ...all)).toEqual([
+      '0',
+      '0.1',
+      '0.2',
+      '0.3',
+      '0.5',
+      '1',
+      '2',
+    ]);
+    expect(takes({ type: 'number', exclusiveMinimum: 0.30000000000000004 }, '0.3', '0.300000000001')).toEqual([
+      '0.300000000001',
+    ]);
+    expect(
+      takes({ type: 'integer', multipleOf: 7, minimum: -14, maximum: 20 }, '-14', '-7', '0', '7', '13', '14', '21'),
+    ).toEqual(['-14', '-7', '0', '7', '14']);
+  });
+
+  it('writes no name twice', () => {
+    const good = ['{"a":1,"b":2}', '{"":1,"\\n":2}'];
+    expect(takes({ type: 'object' }, ...good, '{"a":1,"a":2}', '{"":1,"":2}', '{"a":1,"b":2,"a":3}')).toEqual(good);
+    expect(accepts(jsonObjectGrammar(), '{"a": {"a": [1, {"a": null}]}}')).toBe(true);
+    expect(accepts(jsonObjectGrammar(), '[]')).toBe(false);
+  });
+
+  it('nests freely up to 64 levels', () => {
+    const nested = (depth: number) => `${'['.repeat(depth)}${']'.repeat(depth)}`;
+    expect(takes({}, nested(64), nested(66))).toEqual([nested(64)]);
+  });
+});
+
+describe('what is refused', () => {
+  it.each<[string, JsonObject, string]>([
+    ['not', { not: { type: 'string' } }, ''],
+    ['if', { properties: { a: { if: {} } } }, '/properties/a'],
+    ['contains', { contains: {} }, ''],
+    ['uniqueItems', { items: { uniqueItems: true } }, '/items'],
+    ['dependentRequired', { dependentRequired: {} }, ''],
+    ['unevaluatedProperties', { unevaluatedProperties: false }, ''],
+    ['$dynamicRef', { $dynamicRef: '#a' }, ''],
+    ['nullable', { type: 'string', nullable: true }, ''],
+    ['minimun', { $defs: { 'a/b': { minimun: 1 } } }, '/$defs/a~1b'],
+    ['$ref', { $ref: 'https://example.org/schema' }, ''],
+    ['$id', { properties: { a: { $id: 'b' } } }, '/properties/a'],
+    ['format', { type: 'string', format: 'idn-email' }, ''],
+    ['format', { type: 'string', format: 'regex' }, ''],
+    ['pattern', { pattern: '(?<=a)b' }, ''],
+    ['pattern', { pattern: '(a)\\1' }, ''],
+    ['pattern', { pattern: '\\bword\\b' }, ''],
+    ['pattern', { pattern: '(?:^a|b)+' }, ''],
+    ['pattern', { pattern: '\\p{Script=Greek}' }, ''],
+    ['oneOf', { oneOf: [{ type: 'integer' }, { minimum: 2 }] }, ''],
+    ['oneOf', { oneOf: [{ required: ['a'] }, { required: ['b'] }] }, ''],
+  ])('%s of %j', (keyword, schema, path) => {
+    expect(fault(() => schemaGrammar(schema))).toEqual({ code: 'SCHEMA_UNSUPPORTED', path, keyword });
+  });
+
+  it.each<[string, Json, string]>([
+    ['a schema that is none', 1, ''],
+    ['a type that is none', { type: 'text' }, 'type'],
+    ['a pattern that is none', { pattern: '(' }, 'pattern'],
+    ['a range the wrong way', { pattern: '[z-a]' }, 'pattern'],
+    ['a reference to nowhere', { $ref: '#/$defs/x' }, '$ref'],
+    ['a reference to itself', { $ref: '#' }, '$ref'],
+    [
+      'references in a circle',
+      { $defs: { a: { $ref: '#/$defs/b' }, b: { anyOf: [{ $ref: '#/$defs/a' }] } }, $ref: '#/$defs/a' },
+      '$ref',
+    ],
+    ['a count below zero', { minLength: -1 }, 'minLength'],
+    ['a bound of draft 4', { exclusiveMinimum: true }, 'exclusiveMinimum'],
+  ])('malformed: %s', (_, schema, keyword) => {
+    expect(fault(() => schemaGrammar(schema))).toMatchObject({ code: 'SCHEMA_MALFORMED', keyword });
+  });
+
+  it.each<[Json]>([
+    [false],
+    [{ type: 'string', minLength: 3, maxLength: 2 }],
+    [{ type: 'integer', minimum: 0.1, maximum: 0.9 }],
+    [{ enum: [] }],
+    [{ enum: [1, 2], type: 'string' }],
+    [{ type: 'object', properties: { a: false }, required: ['a'] }],
+    [{ type: 'object', properties: { a: { $ref: '#' } }, required: ['a'] }],
+    [{ type: 'array', items: false, minItems: 1 }],
+    [{ type: 'object', propertyNames: { enum: ['a'] }, minProperties: 2 }],
+    [{ allOf: [{ type: 'string', pattern: '^a' }, { pattern: '^b' }] }],
+    [{ not: {} }],
+  ])('unsatisfiable: %j', (schema) => {
+    expect(fault(() => schemaGrammar(schema)).code).toBe('SCHEMA_UNSATISFIABLE');
+  });
+
+  const nest = (depth: number): Json => (depth === 0 ? {} : { items: nest(depth - 1) });
+  const pairs = Array.from({ length: 9 }, (_, i) => ({ anyOf: [{ pattern: `${i}` }, { minLength: i }] }));
+  it.each<[string, Json]>([
+    ['nested counters', { pattern: '^(a{1,1000}){1,1000}$' }],
+    ['an intersection of counters', { allOf: [{ pattern: 'a.{300}$' }, { pattern: '^(?:.{7})*b.{400}$' }] }],
+    ['exponential subsets', { pattern: '(?:a|b)*a(?:a|b){20}$' }],
+    ['deep schema', nest(200)],
+    ['very many values', { enum: Array.from({ length: 20_000 }, (_, i) => i) }],
+    ['unions multiplied', { allOf: pairs }],
+    ['a long minimum', { type: 'string', minLength: 1e9 }],
+    ['many items at least', { type: 'array', items: { type: 'null' }, minItems: 1e9 }],
+    ['many members at least', { type: 'object', minProperties: 1e6 }],
+    ['a fine step', { type: 'number', multipleOf: 1.23456789 }],
+    ['a long chain', { $defs: chain(300), $ref: '#/$defs/d0' }],
+    ['deep groups', { pattern: `${'('.repeat(500)}a${')'.repeat(500)}` }],
+  ])('too large: %s', (_, schema) => {
+    const startedAt = performance.now();
+    expect(fault(() => schemaGrammar(schema)).code).toBe('SCHEMA_TOO_LARGE');
+    expect(performance.now() - startedAt).toBeLessThan(10_000);
+  });
+
+  it('bears large bounds that need no table', () => {
+    expect(takes({ type: 'string', maxLength: 1e9 }, '"a"')).toEqual(['"a"']);
+    expect(takes({ type: 'array', items: { type: 'null' }, maxItems: 1e9 }, '[null, null]')).toEqual(['[null, null]']);
+    expect(takes({ pattern: '^[a-z]{2,}$', maxLength: 1e9 }, '"ab"', '"a"')).toEqual(['"ab"']);
+  });
+});
+
+function chain(length: number): JsonObject {
+  const link = (i: number): Json =>
+    i === length ? {} : { type: 'object', properties: { n: { $ref: `#/$defs/d${i + 1}` } }, required: ['n'] };
+  return Object.fromEntries(Array.from({ length: length + 1 }, (_, i) => [`d${i}`, link(i)]));
+}
+
+describe('schemas of zod', () => {
+  const Tree = z.object({
+    value: z.number(),
+    get children() {
+      return z.array(Tree);
+    },
+  });
+  const masks = byteMasks();
+  it.each<[string, z.ZodType]>([
+    ['email', z.email()],
+    ['uuid', z.uuid()],
+    ['url', z.url()],
+    ['ipv4', z.ipv4()],
+    ['ipv6', z.ipv6()],
+    ['cidrv4', z.cidrv4()],
+    ['cuid', z.cuid()],
+    ['cuid2', z.cuid2()],
+    ['ulid', z.ulid()],
+    ['nanoid', z.nanoid()],
+    ['base64', z.base64()],
+    ['base64url', z.base64url()],
+    ['e164', z.e164()],
+    ['jwt', z.jwt()],
+    ['hostname', z.hostname()],
+    ['mac', z.mac()],
+    ['date', z.iso.date()],
+    ['time', z.iso.time()],
+    ['datetime', z.iso.datetime({ offset: true })],
+    ['duration', z.iso.duration()],
+    ['texts', z.string().startsWith('a').includes('b').endsWith('c').max(20)],
+    ['case', z.string().lowercase()],
+    ['template', z.templateLiteral(['id-', z.number(), '-', z.enum(['x', 'y'])])],
+    ['integers', z.int32()],
+    ['numbers', z.number().gt(1).lte(5).multipleOf(0.5)],
+    ['record', z.record(z.string().regex(/^x/), z.number())],
+    ['record of names', z.record(z.enum(['a', 'b']), z.number())],
+    ['partial record', z.partialRecord(z.enum(['a', 'b']), z.number())],
+    [
+      'union',
+      z.discriminatedUnion('k', [z.object({ k: z.literal('a'), x: z.number() }), z.object({ k: z.literal('b') })]),
+    ],
+    ['intersection', z.intersection(z.object({ a: z.string() }), z.object({ b: z.number() }))],
+    ['tuple', z.tuple([z.string(), z.number()]).rest(z.boolean())],
+    ['optional', z.strictObject({ a: z.string().optional(), b: z.string().nullable(), c: z.literal(['x', 1, null]) })],
+    ['tree', Tree],
+    ['json', z.json()],
+  ])('%s', (name, type) => {
+    for (const target of ['draft-2020-12', 'draft-7'] as const) {
+      const grammar = schemaGrammar(z.toJSONSchema(type, { target, io: 'input' }) as Json);
+      for (const spare of [0, 5, 30]) {
+        const tokens = (id: number) => (id < 256 ? Uint8Array.of(id) : null);
+        const { text } = writeByChance(masks, grammar, tokens, seededRandom(spare + name.length), spare);
+        const parsed = type.safeParse(JSON.parse(text));
+        expect(parsed.success, `${text} ${parsed.error?.message ?? ''}`).toBe(true);
+      }
+    }
+  });
+
+  it('refuses emoji, whose properties have no table', () => {
+    expect(fault(() => schemaGrammar(z.toJSONSchema(z.emoji()) as Json)).keyword).toBe('format');
+  });
+});
+
+describe('tool calls', () => {
+  const tools = [
+    {
+      name: 'get',
+      parameters: {
+        type: 'object',
+        properties: { q: { type: 'integer' } },
+        required: ['q'],
+        additionalProperties: false,
+      },
+    },
+    { name: 'get_all', parameters: {} },
+  ];
+  const one = '<tool_call>\n{"name": "get", "arguments": {"q": 1}}\n</tool_call>';
+  const other = '<tool_call>\n{"name": "get_all", "arguments": {}}\n</tool_call>';
+  const wrong = [
+    '<tool_call>\n{"name": "set", "arguments": {}}\n</tool_call>',
+    '<tool_call>\n{"name": "get_all", "arguments": []}\n</tool_call>',
+    `${one} `,
+    '<tool_call>',
+    `${one}\n`,
+  ];
+  const by = (options: toolCallGrammar.Options, ...texts: readonly string[]) => {
+    const grammar = toolCallGrammar(tools, options);
+    return texts.filter((text) => accepts(grammar, text));
+  };
+
+  it('required: calls alone', () => {
+    const both = `${one}\n${other}`;
+    expect(by({ mode: 'required', parallel: false }, one, other, both, '', 'text', `a${one}`, ...wrong)).toEqual([
+      one,
+      other,
+    ]);
+    expect(by({ mode: 'required', parallel: true }, one, both, `${both}\n${one}`, ...wrong)).toEqual([
+      one,
+      both,
+      `${both}\n${one}`,
+    ]);
+  });
+
+  it('auto: text before calls or without them, and no marker but of a call', () => {
+    const good = ['', 'text', 'a <tool_', 'a <tool<tool_calls', `Sure.\n${one}`, one];
+    expect(by({ mode: 'auto', parallel: false }, ...good, 'a <tool_call> b', ...wrong)).toEqual(good);
+    expect(
+      by({ mode: 'auto', parallel: false }, `<<tool_call>\n{"name": "get", "arguments": {"q":1}}\n</tool_call>`),
+    ).toHaveLength(1);
+  });
+
+  it('auto with content of a form: the form or calls', () => {
+    const content = schemaGrammar({ type: 'boolean' });
+    expect(by({ mode: 'auto', parallel: false, content }, 'true', one, 'text', `true${one}`, '')).toEqual([
+      'true',
+      one,
+    ]);
+  });
+});
