@@ -24,6 +24,8 @@ export type ModelHub = AsyncDisposable & {
   readonly scripts: Map<string, Answer[]>;
   /** Changes what the hub says of its files. */
   listing: (value: Listing) => unknown;
+  /** Called before a request for a file is answered, with its line of `asked`. */
+  onAsked: (line: string) => void;
   /** Whether files have a strong ETag. */
   hasTags: boolean;
 };
@@ -49,12 +51,14 @@ export async function startModelHub(content: Iterable<readonly [string, Uint8Arr
     }
     const prefix = [`/${REPOSITORY}/resolve/${COMMIT}/`, '/files/'].find((start) => pathname.startsWith(start));
     const name = decodeURIComponent(pathname.slice(prefix?.length ?? 0));
+    const line = `${name} ${request.headers.range ?? ''}`.trim();
+    hub.onAsked(line);
     const bytes = prefix === undefined ? undefined : files.get(name);
     if (bytes === undefined) {
       response.writeHead(404).end('nothing');
       return;
     }
-    asked.push(`${name} ${request.headers.range ?? ''}`.trim());
+    asked.push(line);
     const tag = `"${gitBlob(bytes)}"`;
     if (hub.hasTags) response.setHeader('etag', tag);
     const ifRange = request.headers['if-range'];
@@ -69,6 +73,7 @@ export async function startModelHub(content: Iterable<readonly [string, Uint8Arr
     files,
     scripts,
     listing: (value) => value,
+    onAsked: () => undefined,
     hasTags: true,
     [Symbol.asyncDispose]: () =>
       new Promise((resolve) => {

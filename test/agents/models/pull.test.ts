@@ -23,7 +23,6 @@ type Settings = {
   sha256?: string;
   signal?: AbortSignal;
   env?: Record<string, string>;
-  sleep?: () => Promise<void>;
 };
 
 /** A user with a store of their own. */
@@ -34,12 +33,12 @@ function user(python?: string) {
   if (python !== undefined) writeFileSync(join(bin, 'python3'), `#!/bin/sh\n${python}\n`, { mode: 0o755 });
   const said: string[] = [];
   const store = join(home, '.cache/tracebond/models');
-  const pull = (text: string, { env = {}, sleep = async () => undefined, ...settings }: Settings = {}) =>
+  const pull = (text: string, { env = {}, ...settings }: Settings = {}) =>
     pullModel(text, {
       env: { PATH: bin, HF_ENDPOINT: DEAD, ...env },
       home,
       progress: createProgress({ write: (line) => said.push(line) }),
-      download: { sleep, stallMs: 500 },
+      download: { sleep: async () => undefined, stallMs: 500 },
       now: () => 0,
       ...settings,
     });
@@ -348,13 +347,12 @@ describe('a URL', () => {
     await using server = await hub();
     const half = GGUF.length >> 1;
     const changed = GGUF.map((byte, at) => (at === half || at === GGUF.length - 1 ? byte ^ 1 : byte));
-    // Cut off behind the first change; while it waits to go on, the file becomes another.
-    server.scripts.set('Tiny.gguf', [
-      { kind: 'short', after: half + 10 },
-      { kind: 'status', status: 503 },
-    ]);
-    const sleep = async () => void server.files.set('Tiny.gguf', changed);
-    const { files } = await pull(`${server.endpoint}/files/Tiny.gguf`, { sleep });
+    // Cut off behind the first change; when it goes on, the file is another.
+    server.scripts.set('Tiny.gguf', [{ kind: 'short', after: half + 10 }]);
+    server.onAsked = (line) => {
+      if (line.endsWith(`bytes=${half + 10}-`)) server.files.set('Tiny.gguf', changed);
+    };
+    const { files } = await pull(`${server.endpoint}/files/Tiny.gguf`);
     expect(files[0]?.sha256).toBe(sha256Hex(changed));
     expect(server.asked.at(-1)).toBe(`Tiny.gguf bytes=${half + 10}-`);
   });
