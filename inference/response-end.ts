@@ -12,9 +12,11 @@ import type { ServerResponse } from 'node:http';
  * @param act - told whether all of the response was handed to the connection
  */
 export function onceEnded(response: ServerResponse, act: (isWhole: boolean) => void): void {
-  const settle = () => {
-    response.off('finish', settle).off('close', settle);
-    act(response.writableFinished);
+  const onFinish = () => settle(true);
+  const onClose = () => settle(response.writableFinished);
+  const settle = (isWhole: boolean) => {
+    response.off('finish', onFinish).off('close', onClose);
+    act(isWhole);
   };
-  response.on('finish', settle).on('close', settle);
+  response.on('finish', onFinish).on('close', onClose);
 }

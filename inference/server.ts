@@ -38,6 +38,10 @@ const BODIES_LIMIT = 128 << 20;
 
 const MAX_CONNECTIONS = 4096;
 
+/** Milliseconds that clients have to take their last answer when the server closes. */
+const CLOSE_GRACE_MS = 5_000;
+const CLOSE_POLL_MS = 50;
+
 /** Bytes of a request's headers. */
 const MAX_HEADERS = 16 << 10;
 
@@ -84,6 +88,7 @@ export function buildServer(
     throw new ApiError('NOT_FOUND', `no such route: ${request.method} ${request.url.slice(0, 256)}`);
   });
 
+  app.addHook('preClose', async () => endConnections(app));
   metrics.observe(app);
   if (allowedHosts !== undefined) {
     app.addHook('onRequest', async (request) => {
@@ -137,6 +142,20 @@ function send(reply: FastifyReply, { status, body, retryAfterSeconds }: ErrorRep
   // What is left of a body is not read.
   if (!reply.request.raw.complete) void reply.header('connection', 'close');
   return reply.code(status).send(body);
+}
+
+/**
+ * Ends connections while the server closes: those on which an answer was under way stay open for another request else, and hold it up until
+ * their time is over.
+ */
+function endConnections({ server }: FastifyInstance): void {
+  if (!server.listening) return;
+  const idle = setInterval(() => server.closeIdleConnections(), CLOSE_POLL_MS).unref();
+  const rest = setTimeout(() => server.closeAllConnections(), CLOSE_GRACE_MS).unref();
+  server.once('close', () => {
+    clearInterval(idle);
+    clearTimeout(rest);
+  });
 }
 
 /** The end of a connection whose bytes are no request, or come too slowly. */

@@ -16,6 +16,7 @@ import { itemListSchema, itemsQuerySchema } from '../api/responses-listing.ts';
 import { responsesRequestSchema } from '../api/responses-request.ts';
 import { textRequestSchema } from '../api/text-request.ts';
 import { textChunkSchema, textResponseSchema } from '../api/text-response.ts';
+import { SHIPPED_MODEL } from '../model-path.ts';
 import { healthSchema, modelBodySchema, modelListBodySchema, readinessSchema } from './common-schemas.ts';
 import type { Operation } from './operation.ts';
 
@@ -26,7 +27,7 @@ const STREAM =
   'With `stream` the answer comes as server-sent events, then `data: [DONE]`; the last chunk carries the receipt. A fault after ' +
   'the first chunk is an event with `error`.';
 
-const MODEL = 'SmolLM2-135M-Instruct';
+const MODEL = SHIPPED_MODEL.id;
 
 /** Of an answer, or of vectors. */
 const receiptSchema = z.union([receiptDocumentSchema, embeddingResponseSchema.shape.tracebond]);

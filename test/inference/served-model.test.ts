@@ -8,14 +8,18 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { NO_PLACE, verifyReceipt } from '../../attest/sign/receipt.ts';
 import { addressOf } from '../../attest/sign/secp256k1.ts';
+import { computeInferenceSeed } from '../../attest/trace/run-seed.ts';
 import { openInferenceClient } from '../../inference/client.ts';
 import type { CheckingEngine } from '../../inference/engine.ts';
 import { type InferenceServer, serveInference } from '../../inference/main.ts';
 import { openEngine } from '../../inference/model.ts';
 import { openRecomputer } from '../../inference/recompute.ts';
 import { writeGguf } from '../support/gguf-writer.ts';
-import { TEST_KEY, toyRequest } from '../support/receipt-facts.ts';
+import { TEST_KEY, toyMessage, toyRequest } from '../support/receipt-facts.ts';
 import { tinyModel } from '../support/tiny-model.ts';
+
+/** Of an inference outside a run, with the seed 0. */
+const SEED = computeInferenceSeed(NO_PLACE.runSeed, NO_PLACE.index, 0n);
 
 const folder = mkdtempSync(join(tmpdir(), 'tracebond-test-'));
 const path = join(folder, 'tiny.gguf');
@@ -25,7 +29,12 @@ let verifier: CheckingEngine;
 beforeAll(async () => {
   const { fields, tensors } = tinyModel();
   writeFileSync(path, writeGguf(fields, tensors));
-  server = await serveInference({ port: 0, path, id: 'tiny', cacheDir: join(folder, 'one'), privateKey: TEST_KEY });
+  server = await serveInference({
+    port: 0,
+    models: [{ path, id: 'tiny' }],
+    cacheDir: join(folder, 'one'),
+    privateKey: TEST_KEY,
+  });
   verifier = await openEngine({ path, id: 'tiny', cacheDir: join(folder, 'two') });
 });
 
@@ -46,11 +55,11 @@ describe('a served model', () => {
     ['choice', { responseFormat: { type: 'choice', choices: ['travel', 'meals', 'other'] } }],
   ] as const)('answers with %s what a verifier computes again', async (_, change) => {
     const { model, profile, engine } = server.identity;
-    const messages = [{ role: 'user', content: 'Grüße <|im_end|>', name: null }] as const;
+    const messages = [toyMessage('Grüße <|im_end|>')];
     const request = toyRequest({ model, profile, engine, messages, ...change });
     const client = openInferenceClient({ url: server.url, signer: addressOf(TEST_KEY) });
     const answer = await client.complete(request, NO_PLACE);
-    const again = await openRecomputer(verifier).complete(request);
+    const again = await openRecomputer(verifier).complete(request, SEED);
     expect({ ...answer, receipt: undefined }).toEqual({ ...again, receipt: undefined });
     expect(answer.outputIds.length).toBeGreaterThan(0);
     verifyReceipt(answer.receipt, { ...NO_PLACE, request, completion: again }, addressOf(TEST_KEY));
@@ -65,19 +74,25 @@ describe('a served model', () => {
     const { model, profile, engine } = server.identity;
     const request = toyRequest({ model, profile, engine, ...change });
     const recomputer = openRecomputer(verifier);
-    const whole = await recomputer.complete(request);
+    const whole = await recomputer.complete(request, SEED);
     const { promptIds, outputIds } = whole;
-    expect(await recomputer.check(request, outputIds)).toEqual(whole);
+    expect(await recomputer.check(request, SEED, outputIds)).toEqual(whole);
     // Beyond the end of an answer only the comparison is left.
-    expect(await recomputer.check(request, [...outputIds, 1, 2 ** 32 - 1])).toEqual(whole);
+    expect(await recomputer.check(request, SEED, [...outputIds, 1, 2 ** 32 - 1])).toEqual(whole);
     for (let at = 0; at <= outputIds.length; at++) {
       for (const id of [((outputIds[at] ?? 0) + 1) % 262, 2 ** 32 - 1, undefined]) {
         const claim = [...outputIds.slice(0, at), ...(id === undefined ? [] : [id]), ...outputIds.slice(at + 1)];
-        const found = await recomputer.check(request, id === undefined ? outputIds.slice(0, at) : claim);
+        const found = await recomputer.check(request, SEED, id === undefined ? outputIds.slice(0, at) : claim);
         // The right ids up to the first wrong one, or all of them: nothing else.
         if (found.finishReason !== null) expect(found).toEqual(whole);
         else
-          expect(found).toEqual({ promptIds, outputIds: outputIds.slice(0, at + 1), text: null, finishReason: null });
+          expect(found).toEqual({
+            promptIds,
+            outputIds: outputIds.slice(0, at + 1),
+            text: null,
+            finishReason: null,
+            masks: null,
+          });
         if (at < outputIds.length) expect(found.outputIds.slice(0, at + 1)).toEqual(outputIds.slice(0, at + 1));
       }
     }
@@ -87,14 +102,14 @@ describe('a served model', () => {
     const { model, profile, engine } = server.identity;
     const request = toyRequest({ model, profile, engine, maxTokens: 60 });
     const recomputer = openRecomputer(verifier);
-    const { outputIds } = await recomputer.complete(request);
+    const { outputIds } = await recomputer.complete(request, SEED);
     expect(outputIds.length).toBe(60);
-    const found = await recomputer.check(request, [...outputIds.slice(0, 20), 5, 5, 5]);
+    const found = await recomputer.check(request, SEED, [...outputIds.slice(0, 20), 5, 5, 5]);
     expect(found.outputIds.length).toBeLessThan(24);
     expect(found.finishReason).toBeNull();
     const garbage = Array.from({ length: 1_000_000 }, (_, i) => i * 977);
-    expect((await recomputer.check(request, garbage)).outputIds).toEqual(outputIds.slice(0, 1));
-    expect((await recomputer.check(request, [])).outputIds).toEqual(outputIds.slice(0, 1));
+    expect((await recomputer.check(request, SEED, garbage)).outputIds).toEqual(outputIds.slice(0, 1));
+    expect((await recomputer.check(request, SEED, [])).outputIds).toEqual(outputIds.slice(0, 1));
   });
 
   it('refuses a prompt beyond the context of the model', async () => {
@@ -120,7 +135,13 @@ describe('a served model', () => {
   it('refuses a file that is no model, with the reason of the reader', async () => {
     const broken = join(folder, 'broken.gguf');
     writeFileSync(broken, 'GGUF');
-    const options = { port: 0, path: broken, id: 'broken', cacheDir: join(folder, 'one'), privateKey: TEST_KEY };
-    await expect(serveInference(options)).rejects.toMatchObject({ name: 'ModelError', code: 'TRUNCATED' });
+    const models = [
+      { path, id: 'tiny' },
+      { path: broken, id: 'broken' },
+    ];
+    // Not the first model, and yet found at the start.
+    await expect(
+      serveInference({ port: 0, models, cacheDir: join(folder, 'one'), privateKey: TEST_KEY }),
+    ).rejects.toMatchObject({ name: 'ModelError', code: 'TRUNCATED' });
   });
 });

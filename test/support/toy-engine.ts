@@ -1,7 +1,8 @@
 /**
  * A small deterministic engine in memory: its answer is a function of the request, one token id a byte.
  *
- * A user's last message commands it: `fail CODE` refuses, `wait` answers only when it is cancelled, `bug` throws what no
+ * A user's last message commands it: `fail CODE` refuses, `wait` answers only when it is cancelled, `show`
+ * does after a first piece, `bug` throws what no
  * engine should; for a child process only: `hang` works for ever, deaf to its signal, `die` ends the process.
  *
  * @module
@@ -75,7 +76,8 @@ export function openToyEngine(
       if (command === 'fail') throw new InferenceError(argument as InferenceErrorCode, 'as asked');
       if (command === 'bug') throw new TypeError('secret of the host');
       if (command === 'die') process.kill(process.pid, 'SIGKILL');
-      if (command === 'wait' || command === 'hang' || command === 'die') {
+      if (command === 'show') onDelta?.({ text: 'echo: ', ids: [...utf8('echo: ')] });
+      if (command === 'wait' || command === 'show' || command === 'hang' || command === 'die') {
         await new Promise<void>((_, reject) => {
           const cancel = () => reject(new InferenceError('CANCELLED', 'cancelled'));
           if (signal?.aborted) cancel();

@@ -3,7 +3,7 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { registerServe, ServeUsageError, startInference } from '../../../agents/cli/serve.ts';
 
 const ENVIRONMENT = { env: {}, home: '/nowhere', tracebondHome: '/nowhere/.tracebond', cache: '/nowhere/cache' };
-const OPTIONS = { host: '127.0.0.1', port: '0', model: 'SmolLM2-135M-Instruct', profile: 'exact' } as const;
+const OPTIONS = { host: '127.0.0.1', port: '0', profile: 'exact' } as const;
 
 function quiet() {
   const printed: string[] = [];
@@ -27,7 +27,7 @@ describe('serve inference', () => {
 
   it('warns where that was asked for', async () => {
     const printed = quiet();
-    const fault = await faultOf({ host: '0.0.0.0', insecure: true, model: 'no-such-model' });
+    const fault = await faultOf({ host: '0.0.0.0', insecure: true, model: ['no-such-model'] });
     expect(fault.code).toBe('UNKNOWN_MODEL');
     expect(printed.join('\n')).toContain('WARNING: no access control');
   });
@@ -43,7 +43,7 @@ describe('serve inference', () => {
   it.each(['xyz', '0x00', `0x${'0'.repeat(64)}`, 'ff'.repeat(32), 'A1'.repeat(32)])(
     'refuses key %s without quoting it',
     async (key) => {
-      const fault = await faultOf({ model: new URL(import.meta.url).pathname }, { TRACEBOND_SIGNING_KEY: key });
+      const fault = await faultOf({ model: [new URL(import.meta.url).pathname] }, { TRACEBOND_SIGNING_KEY: key });
       expect(fault).toMatchObject({ name: 'ServeUsageError', code: 'BAD_SIGNING_KEY' });
       expect(`${fault.message}${fault.cause}`).not.toContain(key);
     },
@@ -53,7 +53,7 @@ describe('serve inference', () => {
     const printed = quiet();
     // This file is no model, which is found after the key.
     const fault = await faultOf({
-      model: new URL(import.meta.url).pathname,
+      model: [new URL(import.meta.url).pathname],
     });
     expect(fault).toMatchObject({ name: 'ModelError' });
     expect(printed.join('\n')).toContain('SIMULATED signing key');

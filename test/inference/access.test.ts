@@ -1,0 +1,171 @@
+import { describe, expect, it } from 'vitest';
+import { openAccess } from '../../inference/access.ts';
+import type { AccessKey } from '../../inference/access-keys.ts';
+import { openRateLimits } from '../../inference/rate-limits.ts';
+import { buildServer } from '../../inference/server.ts';
+import { toyContext } from '../support/toy-context.ts';
+import { openToyEngine } from '../support/toy-engine.ts';
+
+const NONE: AccessKey['limits'] = { active: null, waiting: null, requestsPerMinute: null, tokensPerMinute: null };
+const CHAT = { model: 'toy/echo', messages: [{ role: 'user', content: 'hello' }], max_tokens: 16 };
+
+/** A server with two keys, `tb-a` and `tb-b`; the first has the limits. */
+function open(limits: Partial<AccessKey['limits']> = {}) {
+  const keys = new Map([
+    ['tb-a', { id: 'ak-a', limits: { ...NONE, ...limits } }],
+    ['tb-b', { id: 'ak-b', limits: NONE }],
+  ]);
+  let nowMs = 0;
+  const access = openAccess(
+    { authenticate: (secret) => keys.get(secret) },
+    openRateLimits(() => nowMs),
+  );
+  const engine = openToyEngine();
+  const app = buildServer(toyContext({ engine }), { access });
+  const get = (url: string, authorization?: string) =>
+    app.inject({ url, headers: authorization === undefined ? {} : { authorization } });
+  const chat = (secret: string | undefined, body: object = CHAT) =>
+    app.inject({
+      method: 'POST',
+      url: '/v1/chat/completions',
+      headers: {
+        'content-type': 'application/json',
+        ...(secret === undefined ? {} : { authorization: `Bearer ${secret}` }),
+      },
+      payload: JSON.stringify(body),
+    });
+  const pass = (ms: number) => {
+    nowMs += ms;
+  };
+  return { app, access, engine, keys, get, chat, pass };
+}
+
+describe('a server with access keys', () => {
+  it.each([
+    ['no header', undefined],
+    ['no secret', 'Bearer '],
+    ['another scheme', 'Basic dGItYQ=='],
+    ['a secret alone', 'tb-a'],
+    ['two secrets', 'Bearer tb-a tb-b'],
+    ['another secret', 'Bearer tb-c'],
+    ['a secret in capitals', 'Bearer TB-A'],
+    ['a long secret', `Bearer ${'x'.repeat(1000)}`],
+  ])('refuses %s', async (_, authorization) => {
+    const response = await open().get('/v1/models', authorization);
+    expect(response.statusCode).toBe(401);
+    expect(response.headers['www-authenticate']).toBe('Bearer');
+    expect(response.json().error).toMatchObject({
+      type: 'invalid_request_error',
+      code: 'invalid_api_key',
+      param: null,
+    });
+    expect(response.body).not.toContain('tb-c');
+  });
+
+  it('lets the key in, in whatever way the scheme is written', async () => {
+    const { get, chat } = open();
+    for (const scheme of ['Bearer', 'bearer', 'BEARER ']) {
+      expect((await get('/v1/models', `${scheme} tb-a`)).statusCode).toBe(200);
+    }
+    expect((await chat('tb-b')).statusCode).toBe(200);
+  });
+
+  it('asks before the body is read', async () => {
+    const { app, engine } = open();
+    const response = await app.inject({ method: 'POST', url: '/v1/chat/completions', payload: 'not json' });
+    expect(response.statusCode).toBe(401);
+    expect(engine.seen).toEqual([]);
+  });
+
+  it('asks on every route of the API and for metrics, and not for health and documents', async () => {
+    const { app, get } = open();
+    await app.ready();
+    for (const url of ['/healthz', '/readyz', '/openapi.json', '/docs/', '/docs/json', '/docs/static/swagger-ui.css']) {
+      expect([url, (await get(url)).statusCode]).toEqual([url, 200]);
+    }
+    for (const url of [
+      '/v1/models',
+      '/v1/models/toy/echo',
+      '/v1/receipts/rcpt_0',
+      '/v1/responses/resp_0',
+      '/metrics',
+      // The same route in other letters.
+      '/%76%31/models',
+      '/v1/models/..%2F..%2Fhealthz',
+    ]) {
+      expect([url, (await get(url)).statusCode]).toEqual([url, 401]);
+    }
+    for (const url of ['/v1/chat/completions', '/v1/completions', '/v1/responses', '/v1/embeddings']) {
+      expect([url, (await app.inject({ method: 'POST', url })).statusCode]).toEqual([url, 401]);
+    }
+    expect((await app.inject({ method: 'DELETE', url: '/v1/responses/resp_0' })).statusCode).toBe(401);
+    expect((await app.inject({ method: 'HEAD', url: '/v1/models' })).statusCode).toBe(401);
+    expect((await get('/nowhere')).statusCode).toBe(404);
+  });
+
+  it('refuses a key from the moment that it is revoked', async () => {
+    const { keys, chat } = open();
+    expect((await chat('tb-a')).statusCode).toBe(200);
+    keys.delete('tb-a');
+    expect((await chat('tb-a')).statusCode).toBe(401);
+  });
+
+  it('limits the requests of a minute, of that key alone, and says when to come again', async () => {
+    const { chat, pass } = open({ requestsPerMinute: 2 });
+    expect((await chat('tb-a')).statusCode).toBe(200);
+    // What is no request of this API is not counted.
+    expect((await chat('tb-a', { model: 'toy/echo' })).statusCode).toBe(400);
+    expect((await chat('tb-a')).statusCode).toBe(200);
+    const refused = await chat('tb-a');
+    expect(refused.statusCode).toBe(429);
+    expect(refused.json().error).toMatchObject({ type: 'rate_limit_error', code: 'rate_limit_exceeded' });
+    expect(refused.headers['retry-after']).toBe('30');
+    expect((await chat('tb-b')).statusCode).toBe(200);
+    pass(30_000);
+    expect((await chat('tb-a')).statusCode).toBe(200);
+  });
+
+  it('limits the tokens of a minute: what an answer may take enters, what it took counts', async () => {
+    const { chat } = open({ tokensPerMinute: 60 });
+    // 3 of the prompt's text and 16 of the answer at most; 35 and 11 in the end.
+    expect((await chat('tb-a')).statusCode).toBe(200);
+    expect((await chat('tb-a')).statusCode).toBe(429);
+    expect((await chat('tb-a', { ...CHAT, max_tokens: 5 })).statusCode).toBe(200);
+  });
+
+  it('gives tokens back that a refused request did not take', async () => {
+    const { chat } = open({ tokensPerMinute: 60 });
+    const failing = { ...CHAT, messages: [{ role: 'user', content: 'fail PROMPT_TOO_LONG' }] };
+    for (let i = 0; i < 5; i++) expect((await chat('tb-a', failing)).statusCode).toBe(400);
+    expect((await chat('tb-a')).statusCode).toBe(200);
+  });
+
+  it('hands on the limits that a scheduler keeps', async () => {
+    const { access, chat } = open({ active: 3, waiting: 5 });
+    await chat('tb-a');
+    await chat('tb-b');
+    expect(access.limitsOf({ id: 'ak-a' })).toEqual({ active: 3, waiting: 5 });
+    expect(access.limitsOf({ id: 'ak-b' })).toEqual({});
+  });
+
+  it('keeps the responses of a key from others', async () => {
+    const { app, get } = open();
+    const made = await app.inject({
+      method: 'POST',
+      url: '/v1/responses',
+      headers: { authorization: 'Bearer tb-a' },
+      payload: { model: 'toy/echo', input: 'hello' },
+    });
+    expect(made.statusCode).toBe(200);
+    const url = `/v1/responses/${made.json().id}`;
+    expect((await get(url, 'Bearer tb-a')).statusCode).toBe(200);
+    expect((await get(url, 'Bearer tb-b')).statusCode).toBe(404);
+  });
+});
+
+it('a server without keys takes any, as OpenAI’s clients send one always', async () => {
+  const app = buildServer(toyContext());
+  for (const authorization of ['Bearer sk-anything', 'nonsense']) {
+    expect((await app.inject({ url: '/v1/models', headers: { authorization } })).statusCode).toBe(200);
+  }
+});
