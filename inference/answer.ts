@@ -92,7 +92,7 @@ export function createAnswering(options: createAnswering.Options): Answering {
     const { identity, request, completion, reader, startedMs } = computed;
     const facts: ReceiptFacts = { ...place, request, completion };
     const receipt = toReceiptDocument(facts, signReceipt(facts, privateKey));
-    await receipts.put(receipt, caller);
+    await receipts.put(receipt, caller, how.responseId);
     const read = reader.answer;
     onAnswered({
       model: identity.id,
@@ -125,7 +125,7 @@ export declare namespace createAnswering {
     /** Chain and contract that every receipt is for, or null: each request names its own, or is off chain. */
     readonly domain: ReceiptDomain;
     /** A document can be read as soon as the promise resolves. */
-    readonly receipts: { put(document: ReceiptDocument, caller: Caller | null): Promise<void> };
+    readonly receipts: { put(document: ReceiptDocument, caller: Caller | null, responseId?: string): Promise<void> };
     /** Milliseconds since 1970. */
     readonly now: () => number;
     /** Milliseconds of a monotonic clock. */

@@ -65,6 +65,8 @@ export type AnswerOptions = {
   readonly signal: AbortSignal;
   /** Whose access key it is; null where none is required. */
   readonly caller: Caller | null;
+  /** Id of the response; its receipt is found under it too. */
+  readonly responseId?: string;
   /** Told once, when the request is accepted by an engine: what can be refused was not. */
   readonly onStart?: (start: AnswerStart) => void;
   readonly onEvent?: (event: AnswerEvent) => void;

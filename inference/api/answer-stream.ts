@@ -22,6 +22,14 @@ export type EventWriter = {
 /** Settings of streams, and who is told of faults that clients see as a bare `internal_error`. */
 export type AnswerStreamOptions = Omit<EventStreamOptions, 'onGone'> & { readonly onFault?: (error: unknown) => void };
 
+/** What is asked, by whom, and the id of the response. */
+export type Streamed = {
+  readonly answer: Answering;
+  readonly asked: Asked;
+  readonly caller: Caller | null;
+  readonly responseId: string;
+};
+
 /**
  * Answers and streams.
  *
@@ -30,7 +38,7 @@ export type AnswerStreamOptions = Omit<EventStreamOptions, 'onGone'> & { readonl
  */
 export async function streamAnswer(
   reply: FastifyReply,
-  { answer, asked, caller }: { readonly answer: Answering; readonly asked: Asked; readonly caller: Caller | null },
+  { answer, asked, caller, responseId }: Streamed,
   writer: EventWriter,
   { onFault = () => {}, ...settings }: AnswerStreamOptions = {},
 ): Promise<FastifyReply> {
@@ -45,6 +53,7 @@ export async function streamAnswer(
     const made = await answer(asked, {
       signal: clientSignal(reply),
       caller,
+      responseId,
       onStart: open,
       onEvent: (event) => {
         for (const data of writer.piece(event)) stream?.send(data);

@@ -58,9 +58,10 @@ export const chatResponseSchema = z.looseObject({
 /**
  * The body of an answer.
  *
+ * @param id - of this response and no other: clients tell messages apart by it
  * @param hasLogprobs - whether they were asked for
  */
-export function toChatResponse(answer: Answer, hasLogprobs: boolean): z.input<typeof chatResponseSchema> {
+export function toChatResponse(id: string, answer: Answer, hasLogprobs: boolean): z.input<typeof chatResponseSchema> {
   const { calls, content } = answer;
   const called = calls.map((call) => ({
     id: call.id,
@@ -68,8 +69,7 @@ export function toChatResponse(answer: Answer, hasLogprobs: boolean): z.input<ty
     function: { name: call.name, arguments: call.arguments },
   }));
   return {
-    // Not random: one signed receipt has one id, here and in a log.
-    id: `chatcmpl-${answer.receipt.id.replace(/^rcpt_/, '')}`,
+    id,
     object: 'chat.completion',
     created: answer.created,
     model: answer.identity.id,

@@ -47,12 +47,13 @@ type Chunk = z.input<typeof textChunkSchema>;
 /**
  * The body of an answer.
  *
+ * @param id - of this response and no other
  * @param hasLogprobs - whether they were asked for
  */
-export function toTextResponse(answer: Answer, hasLogprobs: boolean): z.input<typeof textResponseSchema> {
+export function toTextResponse(id: string, answer: Answer, hasLogprobs: boolean): z.input<typeof textResponseSchema> {
   const { completion } = answer;
   return {
-    id: `cmpl-${answer.receipt.id.replace(/^rcpt_/, '')}`,
+    id,
     object: 'text_completion',
     created: answer.created,
     model: answer.identity.id,

@@ -25,10 +25,11 @@ export type ReceiptStore<D extends StoredDocument> = {
    * Keeps a document.
    *
    * @param caller - whom it was made for; null where no keys are required
+   * @param responseId - id of the response that carries it, under which it is found too until the server ends
    */
-  put(document: D, caller: Caller | null): Promise<void>;
+  put(document: D, caller: Caller | null, responseId?: string): Promise<void>;
   /**
-   * @param id - untrusted
+   * @param id - of the document or of a response, untrusted
    * @param caller - who asks; null where no keys are required, and then everything is given
    */
   get(id: string, caller: Caller | null): Promise<D | undefined>;
@@ -98,6 +99,8 @@ class FolderStore<D extends StoredDocument> implements ReceiptStore<D> {
   /** Bytes of each file, the oldest first. */
   readonly #files: Map<string, number>;
   #bytes: number;
+  /** Ids of documents by those of responses, the oldest first. */
+  readonly #named = new Map<string, string>();
   /** Not yet in a file. */
   readonly #pending = new Map<string, Pending<D>>();
   #writing: Promise<void> | undefined;
@@ -116,8 +119,9 @@ class FolderStore<D extends StoredDocument> implements ReceiptStore<D> {
     return { documents: this.#files.size, bytes: this.#bytes };
   }
 
-  async put(document: D, caller: Caller | null): Promise<void> {
+  async put(document: D, caller: Caller | null, responseId?: string): Promise<void> {
     const { id } = document;
+    if (responseId !== undefined) this.#name(responseId, id);
     const owners = new Set(this.#pending.get(id)?.owners ?? []);
     owners.add(caller?.id ?? null);
     this.#pending.set(id, { document, owners: [...owners] });
@@ -125,13 +129,20 @@ class FolderStore<D extends StoredDocument> implements ReceiptStore<D> {
     while (this.#pending.size > MAX_PENDING) await this.#writing;
   }
 
-  async get(id: string, caller: Caller | null): Promise<D | undefined> {
+  async get(name: string, caller: Caller | null): Promise<D | undefined> {
+    const id = this.#named.get(name) ?? name;
     if (!ID.test(id)) return undefined;
     const maySee = ({ owners }: Pending<D>) => caller === null || owners.includes(caller.id);
     const pending = this.#pending.get(id);
     if (pending !== undefined && maySee(pending)) return pending.document;
     const kept = await this.#read(id);
     return kept !== undefined && maySee(kept) ? kept.document : undefined;
+  }
+
+  #name(responseId: string, id: string): void {
+    this.#named.set(responseId, id);
+    const [oldest] = this.#named.keys();
+    if (this.#named.size > this.#maxDocuments && oldest !== undefined) this.#named.delete(oldest);
   }
 
   async close(): Promise<void> {

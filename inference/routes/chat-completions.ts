@@ -19,7 +19,7 @@ import type { ServerContext } from './context.ts';
 
 /** Settings of the routes of completions. */
 export type CompletionOptions = AnswerStreamOptions & {
-  /** What follows the prefix of a stream's id; 24 random hexadecimal digits by default. A whole answer's follows from its receipt. */
+  /** What follows the prefix of a response's id; 24 random hexadecimal digits by default. */
   readonly newId?: () => string;
 };
 
@@ -27,7 +27,7 @@ export type CompletionOptions = AnswerStreamOptions & {
 export type CompletionSurface = {
   readonly prefix: string;
   parse(body: LosslessJson): ChatRequest;
-  whole(answer: Answer, hasLogprobs: boolean): object;
+  whole(id: string, answer: Answer, hasLogprobs: boolean): object;
   open(options: { readonly id: string; readonly includeUsage: boolean; readonly hasLogprobs: boolean }): EventWriter;
 };
 
@@ -57,11 +57,13 @@ export function answerWith(
     const caller = callerOf(call);
     const hasLogprobs = asked.logprobs !== null;
     try {
+      const id = `${surface.prefix}${newId()}`;
       if (isStream) {
-        const writer = surface.open({ id: `${surface.prefix}${newId()}`, includeUsage, hasLogprobs });
-        return await streamAnswer(reply, { answer, asked, caller }, writer, settings);
+        const writer = surface.open({ id, includeUsage, hasLogprobs });
+        return await streamAnswer(reply, { answer, asked, caller, responseId: id }, writer, settings);
       }
-      return surface.whole(await answer(asked, { signal: clientSignal(reply), caller }), hasLogprobs);
+      const made = await answer(asked, { signal: clientSignal(reply), caller, responseId: id });
+      return surface.whole(id, made, hasLogprobs);
     } catch (error) {
       throw withParam(error, nameParam);
     }

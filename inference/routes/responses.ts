@@ -55,7 +55,7 @@ export function addResponses(app: FastifyInstance, context: ServerContext, optio
       return body;
     };
     const answer = (call: Pick<AnswerOptions, 'onStart' | 'onEvent'>) =>
-      context.answer(asked, { ...call, signal, caller }).catch((fault: unknown) => {
+      context.answer(asked, { ...call, signal, caller, responseId: id }).catch((fault: unknown) => {
         throw withParam(fault, renameParam);
       });
     if (fields.stream === true) return streamResponse(reply, { newId, answer, begin, finish }, settings);

@@ -155,7 +155,7 @@ async function killAndReturn(server: Served, questions: readonly Question[], fai
   return `engine killed in ${ended.length} streams: ${errors} ended with an error, answered whole again after ${Math.round(backMs)} ms`;
 }
 
-const SUBJECTS = [
+const SUBJECTS: readonly [string, ...string[]] = [
   'the sea',
   'a clock',
   'rain in spring',
@@ -165,7 +165,12 @@ const SUBJECTS = [
   'bread',
   'the moon',
 ];
-const TASKS = ['Write a few sentences about', 'Tell a short story of', 'Explain to a child', 'List some facts about'];
+const TASKS: readonly [string, ...string[]] = [
+  'Write a few sentences about',
+  'Tell a short story of',
+  'Explain to a child',
+  'List some facts about',
+];
 
 function makeQuestion(random: Random): Question {
   const content = `${random.pick(TASKS)} ${random.pick(SUBJECTS)} (${random.below(1000)}).`;

@@ -103,7 +103,7 @@ describe('tracebond verify-receipt', () => {
     });
     const checked = ['document', 'signature', 'answer', 'output'];
     const around = { ...whole, answer: 'chat completion', checked };
-    expect(await run(toChatResponse(drawn, false))).toMatchObject({ ...around, isStream: false });
+    expect(await run(toChatResponse('chatcmpl-1', drawn, false))).toMatchObject({ ...around, isStream: false });
     for (const options of [
       { engine: 'reference' },
       { engine: 'wasm', threads: '2' },
@@ -135,7 +135,7 @@ describe('tracebond verify-receipt', () => {
   });
 
   it('is INVALID where the answer around it says something else', async () => {
-    const body = toChatResponse(greedy, false);
+    const body = toChatResponse('chatcmpl-1', greedy, false);
     const [choice] = body.choices;
     const lie = { ...body, choices: [{ ...choice, message: { ...choice?.message, content: 'Pay.' } }] };
     expect(await run(lie)).toMatchObject({

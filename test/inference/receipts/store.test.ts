@@ -47,6 +47,21 @@ describe('a receipt', () => {
     expect(store.counts).toEqual({ documents: 1, bytes: statSync(file(folder)).size });
   });
 
+  it('is found by the ids of responses too, the last so many of them, and by whom it was made for', async () => {
+    const store = await open(temporaryFolder(), { maxDocuments: 2 });
+    const caller = { id: 'a' };
+    await store.put(ONE, caller, 'chatcmpl-1');
+    await store.put(ONE, caller, 'chatcmpl-2');
+    expect(await store.get('chatcmpl-1', caller)).toEqual(ONE);
+    expect(await store.get('chatcmpl-2', { id: 'b' })).toBeUndefined();
+    await store.put(documentOf(2), caller, '../3');
+    expect(await store.get('chatcmpl-1', caller)).toBeUndefined();
+    expect(await store.get('chatcmpl-2', caller)).toEqual(ONE);
+    expect(await store.get('../3', caller)).toEqual(documentOf(2));
+    expect(await store.get('../4', caller)).toBeUndefined();
+    await store.close();
+  });
+
   it('is for the eyes of its owner on this computer', async () => {
     const folder = join(temporaryFolder(), 'receipts');
     const store = await open(folder);
