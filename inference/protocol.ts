@@ -14,9 +14,8 @@ import { type Hex, toHex } from '../attest/core/bytes.ts';
 import { type Json, parseJsonText } from '../attest/encoding/canonical-json.ts';
 import type { InferencePlace } from '../attest/sign/receipt.ts';
 import type { InferenceMessage, InferenceRequest, ResponseFormat } from '../attest/trace/inference-request.ts';
-import type { PartialAnswer } from '../attest/verify/executor.ts';
 import { decimal, hex, UINT256 } from './api/fields.ts';
-import type { Completion, ModelIdentity } from './engine.ts';
+import type { ModelIdentity } from './engine.ts';
 import { SAMPLING_UNITS } from './exact/sampler.ts';
 
 /** A request as it goes over the wire. */
@@ -208,12 +207,3 @@ export function toModelBody(
     },
   };
 }
-
-/** A model of one's own that answers a recorded request again; see `recompute.ts`. */
-export type Recomputer = {
-  readonly identity: ModelIdentity;
-  /** Computes the answer; refuses a request for other digests than its own. */
-  complete(request: InferenceRequest, signal?: AbortSignal): Promise<Completion>;
-  /** Computes it along an output that somebody claims (untrusted), up to the first id that differs. */
-  check(request: InferenceRequest, claim: readonly number[], signal?: AbortSignal): Promise<Completion | PartialAnswer>;
-};

@@ -1,7 +1,7 @@
 /**
  * Bodies of `POST /v1/responses`: a schema, and a reading in two steps, since what a request refers to is known to the server alone.
  *
- * Spec: `inference/spec/receipt.md#over-http`.
+ * Spec: `inference/spec/responses.md`.
  *
  * @module
  */

@@ -42,19 +42,26 @@ export type Expressions = {
   derivative(of: Expression, classIndex: number, holds: readonly (readonly boolean[])[]): Expression;
 };
 
+/** Steps that all tables of a grammar may still take. */
+export type WorkBudget = { left: number };
+
 /**
  * Opens a table.
  *
+ * @param budget - shared with other tables, counted down
  * @throws {@link PatternFault} `SCHEMA_TOO_LARGE` from its functions once they made too many expressions
  */
-export function openExpressions(): Expressions {
+export function openExpressions(budget: WorkBudget): Expressions {
   const known = new Map<string, Expression>();
   const sets: CodePoints[] = [];
   const setIndex = new Map<string, number>();
   let work = 0;
-  const spend = () => {
+  const spend = (steps = 1) => {
+    work += steps;
+    budget.left -= steps;
     // attacker-controlled: nested counters have more derivatives than could be made
-    if (++work > GRAMMAR_LIMITS.textWork) throw new PatternFault('SCHEMA_TOO_LARGE', 'pattern has too many states');
+    if (work > GRAMMAR_LIMITS.textWork || budget.left < 0)
+      throw new PatternFault('SCHEMA_TOO_LARGE', 'pattern has too many states');
   };
   const make = (
     kind: Expression['kind'],
@@ -103,7 +110,7 @@ export function openExpressions(): Expressions {
     flat.delete(neutral.id);
     if (flat.has(absorbing.id)) return absorbing;
     const sorted = [...flat.values()].sort((a, b) => a.id - b.id);
-    work += sorted.length;
+    spend(sorted.length);
     if (sorted.length === 0) return neutral;
     if (sorted.length === 1) return sorted[0] as Expression;
     // A text of one part at least cannot be empty as well.

@@ -28,12 +28,15 @@ export const GRAMMAR_LIMITS = {
   patternDepth: 100,
   /** States of one automaton over characters. */
   textStates: 6_000,
-  /** Derivatives taken to build it. */
-  textWork: 1_500_000,
+  /** Steps of making one automaton, and of all together. */
+  textWork: 300_000,
+  allTextWork: 1_500_000,
   /** Entries of the tables over states and lengths that length limits need. */
-  lengthTable: 4_000_000,
+  lengthTable: 2_000_000,
   /** States of an automaton over the digits of numbers. */
   numberStates: 60_000,
+  /** Nesting of what the shortest texts of rules are made of. */
+  rounds: 400,
   /** Bytes of the shortest text. */
   shortest: 16_384,
   /** Nesting that a text may freely have; deeper, only what the schema requires is written. */

@@ -6,7 +6,7 @@
  */
 
 import { type Alternative, typesOf } from './alternatives.ts';
-import type { Expression, Expressions } from './expressions.ts';
+import type { Expression, Expressions, WorkBudget } from './expressions.ts';
 import { openExpressions } from './expressions.ts';
 import { GRAMMAR_LIMITS } from './limits.ts';
 import { patternLanguage } from './pattern-language.ts';
@@ -43,6 +43,7 @@ export function otherNames(
   isLoose: boolean,
   path: string,
   isName: (name: string) => boolean,
+  budget: WorkBudget,
 ): OtherNames {
   const sources = [...new Set(nodes.flatMap(({ object }) => object.patternProperties.map(([source]) => source)))];
   if (sources.length > GRAMMAR_LIMITS.patternProperties) {
@@ -56,7 +57,7 @@ export function otherNames(
   const open = sets.filter(({ schemas }) => !schemas.some(({ isFalse }) => isFalse));
   if (open.length === 0) return { classes: [], accepts: () => false };
   return atPattern(path, sources.length > 0 ? 'patternProperties' : 'propertyNames', () => {
-    const table = openExpressions();
+    const table = openExpressions(budget);
     const allowed = nameExpression(table, names, isLoose, isName);
     const patterns = sources.map((source) => {
       const { expression, bounds } = patternLanguage(table, parsePattern(source));

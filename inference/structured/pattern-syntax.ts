@@ -7,7 +7,6 @@
  */
 
 import {
-  ALL_CODE_POINTS,
   type CodePoints,
   codePoints,
   complement,
@@ -271,6 +270,3 @@ function malformed(scan: Scan, reason: string): PatternFault {
 function unsupported(what: string): PatternFault {
   return new PatternFault('SCHEMA_UNSUPPORTED', `${what} is not read here`);
 }
-
-/** Every character, for whoever writes trees. */
-export const ANY_CHARACTER: PatternNode = { kind: 'set', set: ALL_CODE_POINTS };

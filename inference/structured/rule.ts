@@ -6,6 +6,8 @@
  */
 
 import type { ChoiceFrame, Frame, FrameTable } from './frame.ts';
+import { GRAMMAR_LIMITS } from './limits.ts';
+import { schemaError } from './schema-error.ts';
 
 /** One of a sequence that makes an alternative. */
 export type Part = {
@@ -34,11 +36,18 @@ function lengthOf(alternative: readonly Part[]): number {
   return alternative.reduce((sum, part) => sum + part.length(), 0);
 }
 
-/** Finds the shortest length of every rule: the least solution, from below. */
+/**
+ * Finds the shortest length of every rule: the least solution.
+ *
+ * @throws SchemaError `SCHEMA_TOO_LARGE` where shortest texts are made of each other in too long a chain
+ */
 export function measure(rules: readonly Rule[]): void {
+  let round = 0;
   for (let isChanged = true; isChanged; ) {
     isChanged = false;
-    for (const rule of rules) {
+    if (++round > GRAMMAR_LIMITS.rounds) throw schemaError('SCHEMA_TOO_LARGE', '', '', 'schemas refer on too far');
+    // Rules are made before those they ask for: from the last, most are known when they are needed.
+    for (const rule of rules.toReversed()) {
       const length = Math.min(Number.POSITIVE_INFINITY, ...rule.alternatives.map(lengthOf));
       if (length >= rule.length) continue;
       rule.length = length;

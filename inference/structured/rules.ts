@@ -10,6 +10,7 @@ import { type Alternative, openFlattener, typesOf } from './alternatives.ts';
 import { arrayPart } from './array-frame.ts';
 import { type ByteDfa, literalDfa } from './byte-dfa.ts';
 import { ALL_CODE_POINTS, hasCodePoint } from './code-points.ts';
+import type { WorkBudget } from './expressions.ts';
 import { dfaFrame, type FrameTable, textFrame } from './frame.ts';
 import { GRAMMAR_LIMITS } from './limits.ts';
 import { type NumberBounds, numberDfa } from './number-language.ts';
@@ -39,7 +40,8 @@ type Pending = { readonly rule: Rule; readonly alternatives: readonly Alternativ
 /** Opens a maker. */
 export function openRules(table: FrameTable): RuleMaker {
   const flattener = openFlattener();
-  const strings = openStrings();
+  const budget: WorkBudget = { left: GRAMMAR_LIMITS.allTextWork };
+  const strings = openStrings(budget);
   const literalDfas = new Map<string, ByteDfa>();
   const byKey = new Map<string, Rule>();
   const all: Rule[] = [];
@@ -165,8 +167,13 @@ export function openRules(table: FrameTable): RuleMaker {
         : never;
       return { name, value, isRequired: required.has(name) };
     });
-    const found: OtherNames = otherNames(nodes, flattener.flatten(nameSchemas), isLoose, path, (value) =>
-      nameSchemas.every((schema) => satisfies(strings, value, schema)),
+    const found: OtherNames = otherNames(
+      nodes,
+      flattener.flatten(nameSchemas),
+      isLoose,
+      path,
+      (value) => nameSchemas.every((schema) => satisfies(strings, value, schema)),
+      budget,
     );
     const others = found.classes.map(({ language, count, schemas }) => ({
       language,

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type Expression, type Expressions, openExpressions } from './expressions.ts';
+import { type Expression, type Expressions, openExpressions, type WorkBudget } from './expressions.ts';
 import { formatPattern } from './formats.ts';
 import { type LengthBounds, patternLanguage } from './pattern-language.ts';
 import { PatternFault, parsePattern } from './pattern-syntax.ts';
@@ -86,7 +86,7 @@ export type StringCompiler = {
 };
 
 /** Opens a compiler; it keeps what it compiled. */
-export function openStrings(): StringCompiler {
+export function openStrings(budget: WorkBudget): StringCompiler {
   const languages = new Map<string, TextLanguage | undefined>();
   const patterns = new Map<string, TextDfa>();
   const keyOf = ({ min, max, patterns }: StringRule) =>
@@ -95,7 +95,7 @@ export function openStrings(): StringCompiler {
     let dfa = patterns.get(source);
     if (dfa === undefined) {
       dfa = atPattern(path, keyword, () => {
-        const table = openExpressions();
+        const table = openExpressions(budget);
         const { expression, bounds } = patternLanguage(table, parsePattern(source));
         const counted =
           bounds.max === Number.POSITIVE_INFINITY && bounds.min === 0
@@ -121,7 +121,7 @@ export function openStrings(): StringCompiler {
       const key = `${isLoose}${keyOf(rule)}`;
       if (languages.has(key)) return languages.get(key);
       const language = atPattern(path, rule.patterns[0]?.keyword ?? 'minLength', () => {
-        const table = openExpressions();
+        const table = openExpressions(budget);
         const { expression, bounds } = ruleExpression(table, rule, isLoose);
         const [dfa] = textDfas(table, [expression]) as [TextDfa];
         if (dfa.start < 0 || bounds.max < bounds.min) return undefined;

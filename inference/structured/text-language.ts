@@ -55,7 +55,8 @@ export function textLanguage(
   const weights = Array.from({ length: width }, (_, k) => bytes.bytesTo(0)[k]?.length ?? NEVER);
   // attacker-controlled: both bounds
   if (min > GRAMMAR_LIMITS.shortest) throw new PatternFault('SCHEMA_TOO_LARGE', `texts of ${min} characters at least`);
-  const slack = Math.min(max - min, states);
+  // Without an upper bound one row is enough: that of any number of characters.
+  const slack = max === Number.POSITIVE_INFINITY ? 0 : Math.min(max - min, states);
   if ((min + slack + 2) * states > GRAMMAR_LIMITS.lengthTable) {
     throw new PatternFault('SCHEMA_TOO_LARGE', 'bounds on the length of a pattern need too large a table');
   }
@@ -71,6 +72,7 @@ export function textLanguage(
   };
   // `most[r]`: at most r characters. One more than there are states changes nothing: a shortest text visits none twice.
   const most: Int32Array[] = [Int32Array.from(accepts, (isWhole) => (isWhole ? 0 : NEVER))];
+  if (max === Number.POSITIVE_INFINITY) most[0] = shortest(dfa, weights);
   while (most.length <= slack) {
     const last = most.at(-1) as Int32Array;
     const row = before(last);
@@ -167,4 +169,23 @@ function isSmaller(a: readonly number[], b: readonly number[]): boolean {
     if (a[i] !== b[i]) return (a[i] as number) < (b[i] as number);
   }
   return a.length < b.length;
+}
+
+/** Bytes of the shortest end from each state, whatever its number of characters. */
+function shortest({ next, width, accepts }: TextDfa, weights: readonly number[]): Int32Array {
+  const before: { readonly from: number; readonly weight: number }[][] = accepts.map(() => []);
+  next.forEach((to, at) => {
+    if (to >= 0) before[to]?.push({ from: Math.floor(at / width), weight: weights[at % width] as number });
+  });
+  const length = Int32Array.from(accepts, (isWhole) => (isWhole ? 0 : NEVER));
+  const queue = accepts.flatMap((isWhole, state) => (isWhole ? [state] : []));
+  for (let at = 0; at < queue.length; at++) {
+    const state = queue[at] as number;
+    for (const { from, weight } of before[state] ?? []) {
+      if ((length[from] as number) <= (length[state] as number) + weight) continue;
+      length[from] = (length[state] as number) + weight;
+      queue.push(from);
+    }
+  }
+  return length;
 }

@@ -18,7 +18,11 @@ export async function send(
   body: string | Uint8Array,
   headers: Readonly<Record<string, string>> = JSON_TYPE,
 ): Promise<RawAnswer> {
-  const response = await fetch(`${url}${path}`, { method: 'POST', headers, body: body as BodyInit });
+  const response = await fetch(`${url}${path}`, {
+    method: 'POST',
+    headers,
+    body: body as string | Uint8Array<ArrayBuffer>,
+  });
   const text = await response.text();
   let parsed: unknown = text;
   try {

@@ -15,7 +15,7 @@ async function listen(options: buildServer.Options = {}) {
   return { app, port, url: `http://127.0.0.1:${port}/v1/chat/completions` };
 }
 
-function post(url: string, body: BodyInit) {
+function post(url: string, body: string | ReadableStream<Uint8Array>) {
   return fetch(url, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },

@@ -35,8 +35,9 @@ const FORMATS = [
 /** A name, often one of few, so that names meet. */
 const name = (random: Random) => random.pick(NAMES);
 
-const names = (random: Random, most: number) =>
-  [...new Set(Array.from({ length: 1 + random.below(most) }, () => name(random)))];
+const names = (random: Random, most: number) => [
+  ...new Set(Array.from({ length: 1 + random.below(most) }, () => name(random))),
+];
 
 const number = (random: Random) => {
   const size = random.pick([1, 10, 1000, 1e6, 1e12]);
@@ -156,7 +157,11 @@ export const SCHEMAS_BY_KEYWORD: Readonly<Record<string, Make>> = {
     ...(random.chance(40) ? { maxLength: 5 + random.below(20) } : {}),
     ...(random.chance(20) ? { minLength: random.below(6) } : {}),
   }),
-  format: (random) => ({ type: 'string', format: random.pick(FORMATS), ...(random.chance(20) ? { maxLength: 40 } : {}) }),
+  format: (random) => ({
+    type: 'string',
+    format: random.pick(FORMATS),
+    ...(random.chance(20) ? { maxLength: 40 } : {}),
+  }),
   minimum: (random) => ({ ...maybe(random, random.chance(50) ? 'integer' : 'number'), minimum: number(random) }),
   maximum: (random) => ({ ...maybe(random, random.chance(50) ? 'integer' : 'number'), maximum: number(random) }),
   exclusiveMinimum: (random) => ({ type: random.pick(['integer', 'number']), exclusiveMinimum: number(random) }),

@@ -9,7 +9,8 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { z } from 'zod';
 import { parseLosslessJson } from '../../../attest/encoding/canonical-json.ts';
 import type { Answering, Caller } from '../../../inference/answering.ts';
-import { responseSchema } from '../../../inference/api/responses-body.ts';
+import { createResponseStore, type ResponseStore } from '../../../inference/api/response-store.ts';
+import { type ResponseBody, responseSchema } from '../../../inference/api/responses-body.ts';
 import { responsesEventSchema } from '../../../inference/api/responses-events.ts';
 import { itemListSchema } from '../../../inference/api/responses-listing.ts';
 import { toErrorReply } from '../../../inference/api-errors.ts';
@@ -41,12 +42,27 @@ type Body = {
 };
 type Event = { readonly type: string; readonly sequence_number: number; readonly response?: Body };
 
+type Opening = {
+  readonly answer?: Answering;
+  readonly faults?: unknown[];
+  readonly store?: ResponseStore<ResponseBody>;
+};
+
+/** A promise and what settles it. */
+function deferred(): { readonly promise: Promise<void>; readonly resolve: () => void } {
+  let resolve = () => {};
+  const promise = new Promise<void>((settle) => {
+    resolve = settle;
+  });
+  return { promise, resolve };
+}
+
 /** The routes over the toy; `answer` replaces what answers, the header `x-caller` says who asks. */
-function open({ answer, faults = [] }: { answer?: Answering; faults?: unknown[] } = {}): FastifyInstance {
+function open({ answer, faults = [], store }: Opening = {}): FastifyInstance {
   const own = toyContext();
   const callerOf = ({ headers }: { headers: { readonly [name: string]: unknown } }): Caller | null =>
     typeof headers['x-caller'] === 'string' ? { id: headers['x-caller'] } : null;
-  const app = Fastify();
+  const app = Fastify({ forceCloseConnections: true });
   onTestFinished(() => app.close());
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, async (_: unknown, body: Buffer) =>
@@ -56,7 +72,11 @@ function open({ answer, faults = [] }: { answer?: Answering; faults?: unknown[] 
     const { status, body } = toErrorReply(error);
     return reply.code(status).send(body);
   });
-  addResponses(app, { ...own, callerOf, ...(answer && { answer }) }, { onFault: (fault) => faults.push(fault) });
+  addResponses(
+    app,
+    { ...own, callerOf, ...(answer && { answer }) },
+    { onFault: (fault) => faults.push(fault), ...(store && { store }) },
+  );
   return app;
 }
 
@@ -206,6 +226,36 @@ describe('POST /v1/responses', () => {
     const lying: Answering = async (asked, options) => ({ ...(await own.answer(asked, options)), content: 'other' });
     expect((await post(open({ answer: lying }), HELLO)).status).toBe(500);
     expect((await stream(open({ answer: lying }), HELLO)).at(-1)).toMatchObject({ type: 'response.failed' });
+  });
+});
+
+describe('a client that leaves', () => {
+  it.each([false, true])('stops the work, and nothing is kept or reported (stream: %s)', async (isStream) => {
+    const own = toyContext();
+    const faults: unknown[] = [];
+    const gone = deferred();
+    const begun = deferred();
+    const answer: Answering = async (asked, options) => {
+      const made = await own.answer(asked, options);
+      begun.resolve();
+      if (!options.signal.aborted) await new Promise((resolve) => options.signal.addEventListener('abort', resolve));
+      gone.resolve();
+      // As an engine may that was done already.
+      return made;
+    };
+    const store = createResponseStore<ResponseBody>({ now: () => 0 });
+    const url = await open({ answer, faults, store }).listen({ port: 0, host: '127.0.0.1' });
+    const leaving = new AbortController();
+    const body = JSON.stringify({ ...HELLO, stream: isStream });
+    const headers = { 'content-type': 'application/json' };
+    const reply = fetch(`${url}${URL}`, { method: 'POST', headers, body, signal: leaving.signal }).catch(() => {});
+    await begun.promise;
+    if (isStream) await reply;
+    leaving.abort();
+    await gone.promise;
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(store.size.count).toBe(0);
+    expect(faults).toEqual([]);
   });
 });
 
