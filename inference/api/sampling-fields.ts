@@ -49,7 +49,10 @@ export const neutralSamplingFields = {
   n: z.literal(1).nullish(),
   frequency_penalty: z.literal(0).nullish(),
   presence_penalty: z.literal(0).nullish(),
-  logit_bias: z.strictObject({}).nullish(),
+  logit_bias: z
+    .record(z.string(), z.unknown())
+    .refine((biases) => Object.keys(biases).length === 0, 'expected {}')
+    .nullish(),
 } as const;
 
 /**
