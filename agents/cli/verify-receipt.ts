@@ -1,6 +1,6 @@
 /**
  * `tracebond verify-receipt`: whether a receipt is signed for what it says, whether the answer around it says the same, and whether a model
- * of one's own computes it, in one pass over prompt and output. Verdicts and exit codes are those of `tracebond verify`.
+ * of one's own computes it: an answer in one pass over prompt and output, embeddings from their texts. Verdicts and exit codes are those of `tracebond verify`.
  *
  * @module
  */
@@ -10,20 +10,17 @@ import { type Command, Option } from 'commander';
 import type { Hex } from '../../attest/core/bytes.ts';
 import { RuntimeError } from '../../attest/core/error.ts';
 import type { Outcome } from '../../attest/verify/outcome.ts';
-import { EXIT_CODES, faultOf, type Verdict } from '../../attest/verify/verdict.ts';
+import { EXIT_CODES, faultOf } from '../../attest/verify/verdict.ts';
 import type { CheckingEngine, ProfileName } from '../../inference/engine.ts';
 import { ModelError } from '../../inference/errors.ts';
 import { openEngine } from '../../inference/model.ts';
 import { ModelPathError, resolveModelPath, SHIPPED_MODEL } from '../../inference/model-path.ts';
-import { type Carried, compareAnswer, MAX_CARRIER_BYTES, readCarrier } from '../../inference/receipts/carrier.ts';
-import {
-  parseReceiptDocument,
-  type ReceiptDocument,
-  verifyReceiptDocument,
-} from '../../inference/receipts/receipt-document.ts';
-import { obstacleOf, recomputeReceipt } from '../../inference/receipts/recheck.ts';
+import { type Carried, MAX_CARRIER_BYTES, readCarrier } from '../../inference/receipts/carrier.ts';
+import { type AnswerDifference, type Checkable, readCheckable } from '../../inference/receipts/checkable.ts';
+import { obstacleOf } from '../../inference/receipts/recheck.ts';
 import { type Environment, readEnvironment } from './environment.ts';
 import { engineOf, threadsOf } from './generate.ts';
+import { type Checked, type Finding, printReceiptReport, type ReceiptReport } from './receipt-report.ts';
 
 export type VerifyReceiptUsageCode = 'FILE_UNREADABLE' | 'BAD_OPTION';
 
@@ -41,39 +38,6 @@ type Options = {
   readonly json?: true;
 };
 
-/** A thing that was looked at and holds. */
-type Checked = 'document' | 'signature' | 'answer' | 'output';
-
-/** What `--json` prints. */
-export type ReceiptReport = {
-  readonly file: string;
-  readonly verdict: Verdict;
-  /** Why it is no receipt, or could not be computed again. */
-  readonly code?: string;
-  /** The first field that is false: of the document, of the answer around it, or of what was computed. */
-  readonly field?: string;
-  readonly message?: string;
-  readonly claimed?: string;
-  readonly recomputed?: string;
-  /** What was found to hold, in the order in which it is checked. */
-  readonly checked: readonly Checked[];
-  readonly id: string | null;
-  /** Around the receipt: `chat completion`, `text completion`, `response`; null for a document alone. */
-  readonly answer: string | null;
-  readonly isStream: boolean;
-  /** Address whose signature it is; null before that is known. */
-  readonly signer: string | null;
-  /** Whether `--signer` asked for that address. If not, anybody may have signed. */
-  readonly isPinned: boolean;
-  readonly model: Hex | null;
-  readonly promptTokens: number;
-  readonly outputTokens: number;
-  readonly timing: { readonly readyMs: number; readonly checkMs: number };
-};
-
-/** What stands in a report besides the file and what is known of the receipt. */
-type Finding = Pick<ReceiptReport, 'verdict' | 'code' | 'field' | 'message' | 'claimed' | 'recomputed'>;
-
 /** Codes with which this computer has the model and not the engine. */
 const ENGINE_FAULTS: ReadonlySet<string> = new Set(['ENGINE_ABSENT', 'SELF_TEST_FAILED']);
 
@@ -81,7 +45,9 @@ const ENGINE_FAULTS: ReadonlySet<string> = new Set(['ENGINE_ABSENT', 'SELF_TEST_
 export function registerVerifyReceipt(program: Command, exit: (code: number) => void): void {
   program
     .command('verify-receipt')
-    .description('check a receipt: its signature, the answer around it, and the output by computing it again')
+    .description(
+      'check a receipt: its signature, the answer around it, and the output or the vectors by computing them again',
+    )
     .argument('<file>', 'a receipt, an answer of the API, or a saved stream of events; "-" reads standard input')
     .option('--signer <address>', 'the key that must have signed')
     .option('--model <name>', 'model id, GGUF file, or folder of a model in safetensors', SHIPPED_MODEL.id)
@@ -96,7 +62,7 @@ export function registerVerifyReceipt(program: Command, exit: (code: number) => 
     .action(async (file: string, options: Options) => {
       const report = await runVerifyReceipt(file, options, readEnvironment(), (line) => console.error(line));
       if (options.json === true) console.log(JSON.stringify(report));
-      else printReport(report);
+      else printReceiptReport(report);
       exit(EXIT_CODES[report.verdict]);
     });
 }
@@ -120,48 +86,58 @@ export async function runVerifyReceipt(
   const startedAt = performance.now();
   const checked: Checked[] = [];
   let carried: Carried | undefined;
-  let document: ReceiptDocument | undefined;
+  let receipt: Checkable | undefined;
   let signer: Hex | undefined;
   const report = (finding: Finding, readyAt = performance.now()): ReceiptReport => ({
     file,
     ...finding,
     checked,
-    id: document?.id ?? null,
+    id: receipt?.id ?? null,
     answer: carried?.answer?.surface ?? null,
     isStream: carried?.answer?.isStream ?? false,
     signer: signer ?? null,
     isPinned: pinned !== undefined && signer !== undefined,
-    model: document?.request.model ?? null,
-    promptTokens: document?.promptIds.length ?? 0,
-    outputTokens: document?.outputIds.length ?? 0,
+    model: receipt?.request.model ?? null,
+    promptTokens: receipt?.promptTokens ?? 0,
+    outputTokens: receipt?.outputTokens ?? 0,
     timing: { readyMs: rounded(readyAt - startedAt), checkMs: rounded(performance.now() - readyAt) },
   });
   try {
     carried = readCarrier(bytes);
-    document = parseReceiptDocument(carried.document);
-    signer = verifyReceiptDocument(document, pinned);
+    receipt = readCheckable(carried);
+    signer = receipt.verify(pinned);
     checked.push('document', 'signature');
   } catch (error) {
     if (!RuntimeError.is(error)) throw error;
     return report({ verdict: 'INVALID', ...faultOf(error) });
   }
-  if (carried.answer !== null) {
-    const differs = compareAnswer(carried.answer, document);
-    if (differs !== undefined) {
-      const message = 'the answer says what its receipt does not';
-      return report({ ...differs, verdict: 'INVALID', code: 'ANSWER_MISMATCH', message });
-    }
-    checked.push('answer');
+  const differs = receipt.compareAround();
+  if (differs !== undefined) {
+    const message = 'the answer says what its receipt does not';
+    return report({ ...(await locate(differs)), verdict: 'INVALID', code: 'ANSWER_MISMATCH', message });
   }
+  if (carried.answer !== null) checked.push('answer');
   const opened = await openAtHand();
   if (!('check' in opened)) return report(opened);
   try {
     const readyAt = performance.now();
-    const outcome = await recomputeReceipt(opened, document);
-    if (outcome.verdict === 'MATCH') checked.push('output');
-    return report({ ...outcome, ...explain(outcome, document, opened) }, readyAt);
+    const outcome = await receipt.recompute(opened);
+    if (outcome.verdict === 'MATCH') checked.push(receipt.kind);
+    return report({ ...outcome, ...explain(outcome, receipt, opened) }, readyAt);
   } finally {
     await opened.close();
+  }
+
+  /** It is false already: the model only says where, and without it less is told. */
+  async function locate({ outcome, locate: find }: AnswerDifference): Promise<Outcome> {
+    if (find === null) return outcome;
+    const opened = await openAtHand();
+    if (!('check' in opened)) return outcome;
+    try {
+      return (await find(opened)) ?? outcome;
+    } finally {
+      await opened.close();
+    }
   }
 
   async function openAtHand(): Promise<CheckingEngine | Finding> {
@@ -185,7 +161,7 @@ export async function runVerifyReceipt(
 }
 
 /** Which digest the model at hand does not have. */
-function explain(outcome: Outcome, { request }: ReceiptDocument, { identity }: CheckingEngine): { message?: string } {
+function explain(outcome: Outcome, { request }: Checkable, { identity }: CheckingEngine): { message?: string } {
   if (outcome.verdict !== 'CANNOT_RECOMPUTE') return {};
   const fields = { MODEL_NOT_AT_HAND: 'model', OTHER_NUMERICS: 'profile', ENGINE_MISMATCH: 'engine' } as const;
   const obstacle = obstacleOf(request, identity);
@@ -222,38 +198,6 @@ function readAddress(value: string): Hex {
     );
   }
   return address as Hex;
-}
-
-const WORDS: { readonly [C in Checked]: string } = {
-  document: 'every field of the receipt',
-  signature: 'signature',
-  answer: 'the answer around it',
-  output: 'the output, by computing it again',
-};
-
-function printReport(report: ReceiptReport): void {
-  const { verdict, code, field, message, claimed, recomputed, checked, signer, isPinned, answer } = report;
-  console.log(`${verdict}  ${report.file}`);
-  if (report.id !== null) {
-    const around = answer === null ? '' : `, of a ${answer}${report.isStream ? ', streamed' : ''}`;
-    console.log(`  receipt    ${report.id}${around}`);
-  }
-  if (report.model !== null) console.log(`  model      ${report.model}`);
-  if (signer !== null) {
-    console.log(`  signed by  ${signer}${isPinned ? '' : ', not pinned: say --signer with the address you trust'}`);
-  }
-  if (code !== undefined) console.log(`  why        ${code}`);
-  if (message !== undefined) console.log(`  fault      ${message}`);
-  if (field !== undefined) console.log(`  field      ${field}`);
-  if (claimed !== undefined) console.log(`  claimed    ${claimed}`);
-  if (recomputed !== undefined) console.log(`  recomputed ${recomputed}`);
-  const words = checked.map((name) => WORDS[name]).join('; ');
-  console.log(`  checked    ${words === '' ? 'nothing' : words}`);
-  if (checked.includes('output')) {
-    const { promptTokens, outputTokens, timing } = report;
-    console.log(`  computed   ${promptTokens} tokens of prompt, ${outputTokens} of output in ${timing.checkMs} ms`);
-  }
-  console.log('  not proved: who asked, how often it was asked, the times, and that the model is wise');
 }
 
 function rounded(value: number): number {

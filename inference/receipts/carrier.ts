@@ -6,10 +6,11 @@
  */
 
 import { z } from 'zod';
-import { RuntimeError } from '../../attest/core/error.ts';
 import { type Json, parseJson, parseJsonText } from '../../attest/encoding/canonical-json.ts';
 import type { RequestToolCall } from '../../attest/trace/inference-request.ts';
 import { compare, type Outcome } from '../../attest/verify/outcome.ts';
+import { malformed, noReceipt, readPart } from './carrier-error.ts';
+import { type CarriedEmbeddings, readEmbeddingAnswer } from './embedding-answer.ts';
 import { fingerprintOf } from './fingerprint.ts';
 import { endOf, readWholeAnswerTo } from './reading.ts';
 import type { ReceiptDocument } from './receipt-document.ts';
@@ -20,18 +21,7 @@ export const MAX_CARRIER_BYTES = 64 * 2 ** 20;
 /** Nesting of an answer: that of the deepest schema, and what is around it. */
 const MAX_DEPTH = 128;
 
-export type CarrierErrorCode =
-  /** Nothing in it is a receipt: another JSON, an error, a stream that was cut off. */
-  | 'NO_RECEIPT'
-  /** A receipt, and around it what no answer of the API is; `at.field`. */
-  | 'MALFORMED_ANSWER';
-
-/** A file without a receipt. */
-export class CarrierError extends RuntimeError<CarrierErrorCode> {
-  override readonly name = 'CarrierError';
-}
-
-/** What an answer says besides its receipt. */
+/** What an answer of words says besides its receipt. */
 export type CarriedAnswer = {
   readonly surface: 'chat completion' | 'text completion' | 'response';
   readonly isStream: boolean;
@@ -46,7 +36,7 @@ export type CarriedAnswer = {
 };
 
 /** A document as it was found, unread, and the answer around it; null where it was alone. */
-export type Carried = { readonly document: Json; readonly answer: CarriedAnswer | null };
+export type Carried = { readonly document: Json; readonly answer: CarriedAnswer | CarriedEmbeddings | null };
 
 /**
  * Finds the document.
@@ -161,13 +151,15 @@ function readBody(body: Json): Carried {
   if (document === undefined || document === null) throw noReceipt('the JSON has no receipt');
   switch (fields['object']) {
     case 'chat.completion':
-      return { document, answer: chatAnswer(read(chatBody, body)) };
+      return { document, answer: chatAnswer(readPart(chatBody, body)) };
     case 'text_completion':
-      return { document, answer: textAnswer(read(textBody, body)) };
+      return { document, answer: textAnswer(readPart(textBody, body)) };
     case 'response':
-      return { document, answer: responseAnswer(read(responseBody, body)) };
+      return { document, answer: responseAnswer(readPart(responseBody, body)) };
+    case 'list':
+      return { document, answer: readEmbeddingAnswer(body) };
     default:
-      throw malformed('object', 'expected chat.completion, text_completion or response');
+      throw malformed('object', 'expected chat.completion, text_completion, response or list');
   }
 }
 
@@ -251,7 +243,7 @@ const chatChunk = z.looseObject({
 });
 
 function joinChat(events: readonly Json[]): CarriedAnswer {
-  const chunks = events.map((event) => read(chatChunk, event));
+  const chunks = events.map((event) => readPart(chatChunk, event));
   const calls: { id: string; name: string; arguments: string }[] = [];
   for (const part of chunks.flatMap(({ choices }) => choices.flatMap(({ delta }) => delta.tool_calls ?? []))) {
     // attacker-controlled: an index far away would leave holes
@@ -279,7 +271,7 @@ const textChunk = z.looseObject({
 });
 
 function joinText(events: readonly Json[]): CarriedAnswer {
-  const chunks = events.map((event) => read(textChunk, event));
+  const chunks = events.map((event) => readPart(textChunk, event));
   return {
     surface: 'text completion',
     isStream: true,
@@ -321,7 +313,7 @@ const responseDelta = z.looseObject({
 function readResponseStream(events: readonly Json[], last: Json): Carried {
   const document = fieldsOf(last)['tracebond'];
   if (document === undefined || document === null) throw noReceipt('the last response of the stream has no receipt');
-  const body = read(responseBody, last);
+  const body = readPart(responseBody, last);
   const pieces = new Map<number, string>();
   for (const event of events) {
     const delta = responseDelta.safeParse(event).data;
@@ -339,19 +331,4 @@ function readResponseStream(events: readonly Json[], last: Json): Carried {
 function fieldsOf(value: Json): { readonly [key: string]: Json } {
   const isObject = typeof value === 'object' && value !== null && !Array.isArray(value);
   return isObject ? (value as { readonly [key: string]: Json }) : {};
-}
-
-function read<S extends z.ZodType>(schema: S, value: Json): z.output<S> {
-  const parsed = schema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  const [issue] = parsed.error.issues;
-  throw malformed((issue?.path ?? []).map(String).join('.').slice(0, 64), issue?.message ?? 'not understood');
-}
-
-function noReceipt(message: string): CarrierError {
-  return new CarrierError('NO_RECEIPT', message);
-}
-
-function malformed(field: string, message: string): CarrierError {
-  return new CarrierError('MALFORMED_ANSWER', `${field || 'the whole'}: ${message}`, { at: { field } });
 }

@@ -3,7 +3,9 @@ import { utf8 } from '../../../attest/core/bytes.ts';
 import type { Json } from '../../../attest/encoding/canonical-json.ts';
 import { signReceipt } from '../../../attest/sign/receipt.ts';
 import type { InferenceRequest } from '../../../attest/trace/inference-request.ts';
-import { type Carried, CarrierError, compareAnswer, readCarrier } from '../../../inference/receipts/carrier.ts';
+import { type Carried, readCarrier } from '../../../inference/receipts/carrier.ts';
+import { CarrierError } from '../../../inference/receipts/carrier-error.ts';
+import { readCheckable } from '../../../inference/receipts/checkable.ts';
 import { fingerprintOf } from '../../../inference/receipts/fingerprint.ts';
 import { readWholeAnswerTo } from '../../../inference/receipts/reading.ts';
 import { parseReceiptDocument, toReceiptDocument } from '../../../inference/receipts/receipt-document.ts';
@@ -74,8 +76,7 @@ const stream = (...events: readonly (Json | string)[]): Carried =>
   readCarrier(
     utf8(events.map((event) => `data: ${typeof event === 'string' ? event : JSON.stringify(event)}\n\n`).join('')),
   );
-const judge = ({ document, answer }: Carried) =>
-  answer === null ? undefined : compareAnswer(answer, parseReceiptDocument(document));
+const judge = (carried: Carried) => readCheckable(carried).compareAround()?.outcome;
 
 const chunk = (delta: Json, more: Fields = {}, end: Json = null): Fields => ({
   object: 'chat.completion.chunk',
