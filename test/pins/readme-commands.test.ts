@@ -24,6 +24,13 @@ const COMMANDS = [
   'keys list',
   'keys address',
   'models commit',
+  'models list',
+  'models pull',
+  'models rm',
+  'access-keys create',
+  'access-keys list',
+  'access-keys revoke',
+  'verify-receipt',
 ] as const;
 
 /** Lines and code spans that hold a command, cut into single ones. */
@@ -80,12 +87,12 @@ describe('commands that the pages name', () => {
     expect(command, 'no such command').toBeDefined();
     const help = await helpOf(command ?? '');
     expect(help.split('\n')[0]).toContain(`Usage: tracebond ${command}`);
-    for (const [option] of words.matchAll(/--[a-z]+/g)) expect(help).toContain(option);
+    for (const [option] of words.matchAll(/--[a-z-]+/g)) expect(help).toContain(option);
   });
 
   it('are all that the program has', async () => {
     const listed = async (parent: string) =>
-      [...(await helpOf(parent)).matchAll(/^ {2}([a-z]+)(?: \[| <| {2,})/gm)]
+      [...(await helpOf(parent)).matchAll(/^ {2}([a-z-]+)(?: \[| <| {2,})/gm)]
         .map(([, name = '']) => name)
         .filter((name) => name !== 'help');
     const top = (await listed('')).filter((name) => name !== 'bundle');
@@ -100,7 +107,7 @@ describe('commands that the pages name', () => {
   it.each(COMMANDS)('tell every option of tracebond %s', async (command) => {
     const told = named.filter((words) => commandOf(words) === command).join(' ');
     const options = new Set(
-      [...(await helpOf(command)).matchAll(/^ {2}(?:-\w, )?(--[a-z]+)/gm)].map(([, name]) => name),
+      [...(await helpOf(command)).matchAll(/^ {2}(?:-\w, )?(--[a-z-]+)/gm)].map(([, name]) => name),
     );
     options.delete('--help');
     // One remark in README gives all commands for keys their only option.
