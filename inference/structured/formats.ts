@@ -54,18 +54,38 @@ const PATTERNS: Readonly<Record<string, string>> = {
 
 /** Names that zod puts beside patterns that say all. */
 const BESIDE_PATTERN: ReadonlySet<string> = new Set([
-  'regex',
-  'includes',
-  'starts_with',
-  'ends_with',
-  'template_literal',
+  ...['regex', 'includes', 'starts_with', 'ends_with', 'template_literal', 'hex'],
+  ...['md5', 'sha1', 'sha256', 'sha384', 'sha512'].flatMap((hash) => [
+    `${hash}_hex`,
+    `${hash}_base64`,
+    `${hash}_base64url`,
+  ]),
 ]);
+
+/** Formats of numbers, by OpenAPI: whether one is whole, and its bounds. Every number that is written is a `double`. */
+const OF_NUMBERS: Readonly<Record<string, { readonly isWhole: boolean; readonly min: number; readonly max: number }>> =
+  {
+    int32: { isWhole: true, min: -(2 ** 31), max: 2 ** 31 - 1 },
+    int64: { isWhole: true, min: -(2 ** 63), max: 2 ** 63 },
+    float: { isWhole: false, min: -Number.MAX_VALUE, max: Number.MAX_VALUE },
+    double: { isWhole: false, min: -Number.MAX_VALUE, max: Number.MAX_VALUE },
+  };
+
+/** Whether a name is that of any format, of texts or of numbers. */
+export function isKnownFormat(format: string): boolean {
+  return BESIDE_PATTERN.has(format) || Object.hasOwn(PATTERNS, format) || Object.hasOwn(OF_NUMBERS, format);
+}
+
+/** What a format says of numbers; nothing where it is one of texts. */
+export function numberFormat(format: string | undefined): (typeof OF_NUMBERS)[string] | undefined {
+  return format !== undefined && Object.hasOwn(OF_NUMBERS, format) ? OF_NUMBERS[format] : undefined;
+}
 
 /**
  * Pattern of a format.
  *
  * @param hasPattern - whether the schema, or a part of it, has a pattern of its own
- * @returns undefined for one that is not known, an empty text for one that adds nothing to the pattern
+ * @returns undefined for one that says nothing of texts by itself, an empty text for one that adds nothing to the pattern
  */
 export function formatPattern(format: string, hasPattern: boolean): string | undefined {
   if (hasPattern && BESIDE_PATTERN.has(format)) return '';

@@ -13,7 +13,7 @@ import { ModelError } from '../errors.ts';
 import { fewestTokens } from './cut.ts';
 import { type Grammar, readerOf } from './grammar.ts';
 import type { ReadState, StackReader } from './stack.ts';
-import { isToken, type TokenTrie } from './trie.ts';
+import { isToken, isWritable, type TokenTrie } from './trie.ts';
 
 /** A set of ids. */
 export type Mask = {
@@ -76,6 +76,7 @@ export function openMasks(trie: TokenTrie, endIds: readonly number[]): Masks {
   // The most recently used last.
   const kept = new Map<Known, true>();
   const plain = plainTokens(trie, words);
+  const joining = joiningTokens(trie);
 
   const knownOf = (state: ReadState): Known => {
     let found = known.get(state);
@@ -140,6 +141,24 @@ export function openMasks(trie: TokenTrie, endIds: readonly number[]): Masks {
     found.tight.set(remaining, mask);
     return mask;
   };
+  /** A mask from looking ahead, put right for the tokens of which looking ahead forgets too much. */
+  const joined = (reader: StackReader, state: ReadState, remaining: number, mask: Mask): Mask => {
+    let bits: Uint32Array | undefined;
+    for (const id of joining) {
+      const after = afterToken(reader, state, id);
+      const isIn = after !== undefined && (after.length < remaining || costOf(reader, after) < remaining);
+      if (isIn === mask.has(id)) continue;
+      bits ??= Uint32Array.from(mask.bits);
+      bits[id >> 5] = (bits[id >> 5] as number) ^ (1 << (id & 31));
+    }
+    return bits === undefined ? mask : maskOf(bits);
+  };
+  const afterToken = (reader: StackReader, state: ReadState, id: number): ReadState | undefined => {
+    const bytes = isWritable(trie, id) ? trie.tokens[id] : undefined;
+    let after: ReadState | undefined = bytes ? state : undefined;
+    for (const byte of bytes ?? []) after = after === undefined ? undefined : reader.step(after, byte);
+    return after;
+  };
   const place = (reader: StackReader, state: ReadState): MaskState => {
     const ahead = reader.ahead(state);
     const isEnd = state.isWhole && state.stacks.length === 0;
@@ -151,14 +170,17 @@ export function openMasks(trie: TokenTrie, endIds: readonly number[]): Masks {
       },
       mask(remaining) {
         const all = full(reader, ahead);
-        const mask = remaining > all.worst ? all.mask : tight(reader, ahead, remaining);
+        const mask = joined(
+          reader,
+          state,
+          remaining,
+          remaining > all.worst ? all.mask : tight(reader, ahead, remaining),
+        );
         if (remaining < 1 || mask.count === 0) throw new RangeError(`no token to take with ${remaining} left`);
         return mask;
       },
       take(id) {
-        const bytes = trie.tokens[id];
-        let after: ReadState | undefined = bytes ? state : undefined;
-        for (const byte of bytes ?? []) after = after === undefined ? undefined : reader.step(after, byte);
+        const after = afterToken(reader, state, id);
         if (after === undefined) throw new RangeError(`token ${id} may not come here`);
         return place(reader, after);
       },
@@ -197,6 +219,13 @@ function walk(
     if (isToken(trie, node) && skips?.[node] !== SKIP_TOKEN) visit(node, after);
     node++;
   }
+}
+
+/** Tokens in which one name of an object may end and another begin: there names matter that looking ahead does not keep. */
+function joiningTokens(trie: TokenTrie): readonly number[] {
+  return trie.tokens.flatMap((bytes, id) =>
+    bytes !== null && isWritable(trie, id) && /":.*,.*"/s.test(Buffer.from(bytes).toString('latin1')) ? [id] : [],
+  );
 }
 
 /** A token of plain characters alone; one with only such tokens below it. */

@@ -40,13 +40,18 @@ type Step = { readonly numerator: number; readonly scale: number };
  * @throws {@link PatternFault} `SCHEMA_TOO_LARGE` for steps of too many digits
  */
 export function numberDfa(bounds: NumberBounds): ByteDfa {
-  const key = JSON.stringify([bounds, String(bounds.min), String(bounds.max)]);
+  const key = keyOfBounds(bounds);
   const known = made.get(key);
   if (known !== undefined) return known;
   const dfa = makeDfa(bounds);
   if (made.size >= KEPT_DFAS) made.clear();
   made.set(key, dfa);
   return dfa;
+}
+
+/** Equal for equal bounds. */
+export function keyOfBounds(bounds: NumberBounds): string {
+  return JSON.stringify([bounds, String(bounds.min), String(bounds.max)]);
 }
 
 /** Most schemas ask for the same few: any number, any whole number, those from 0. */

@@ -121,7 +121,7 @@ function keyFrame(table: FrameTable, rule: ObjectRule, place: ObjectPlace, given
   const node = name.node === undefined ? 0 : table.nameOf(name.node);
   const key = `k${placeKey(table, rule, place)}:${node}:${others}:${open.mayOther ? known : ''}`;
   return table.intern(key, (id) => {
-    const target = () => targetOf(rule, place, name, open, rests);
+    const target = () => targetOf(table, rule, place, name, open, rests);
     let found: ReturnType<typeof target> | undefined;
     const frame: LeafFrame = {
       id,
@@ -260,6 +260,7 @@ function endName(
 
 /** What the closing text makes of a name. */
 function targetOf(
+  table: FrameTable,
   rule: ObjectRule,
   place: ObjectPlace,
   name: Name,
@@ -288,11 +289,16 @@ function targetOf(
   };
   const below = name.node === undefined ? [] : [...keysBelow(rule, name.node, open.low, open.high)];
   if (typeof plan === 'number' && below.includes(plan)) return named(plan);
-  const first = plan === 'other' ? other() : undefined;
-  if (first !== undefined) return first;
+  const additional = other();
+  if (plan === 'other' && additional !== undefined) return additional;
   const cost = (key: number) => (rule.keys[key] as NamedKey).bytes.length + (rule.keys[key] as NamedKey).value.length;
   const [best] = below.sort((a, b) => cost(a) - cost(b) || a - b);
-  return best === undefined ? other() : named(best);
+  if (best === undefined) return additional;
+  const ours = named(best);
+  if (additional === undefined) return ours;
+  const lengthWith = ({ rest, value, place: next }: typeof ours | typeof additional) =>
+    rest.length + value.length + membersFrame(table, rule, next, 'value').length();
+  return lengthWith(additional) < lengthWith(ours) ? additional : ours;
 }
 
 /** Number of bytes that lead to a node. */

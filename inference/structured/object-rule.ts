@@ -208,17 +208,18 @@ export function shortestOther(
   used: readonly string[],
 ): readonly number[] | undefined {
   if (node === undefined && used.length === 0) {
-    let best: { language: TextLanguage; place: TextPlace; length: number } | undefined;
-    places.forEach((place, i) => {
+    const ways = places.flatMap((place, i) => {
       const language = rule.others[i]?.language;
-      if (place === undefined || language === undefined) return;
-      const length = language.length(place);
-      if (length < (best?.length ?? Number.POSITIVE_INFINITY)) best = { language, place, length };
+      return place === undefined || language === undefined ? [] : [{ language, place, length: language.length(place) }];
     });
-    if (best === undefined) return undefined;
-    const out: number[] = [];
-    best.language.close(best.place, out);
-    return out;
+    const length = Math.min(...ways.map((way) => way.length));
+    if (length === Number.POSITIVE_INFINITY) return undefined;
+    const rests = ways.flatMap((way) => {
+      const out: number[] = [];
+      if (way.length === length) way.language.close(way.place, out);
+      return way.length === length ? [out] : [];
+    });
+    return rests.reduce((best, rest) => (Buffer.compare(Buffer.from(rest), Buffer.from(best)) < 0 ? rest : best));
   }
   if (wholeOther(rule, places) >= 0 && (node === undefined || node.key < 0) && !used.includes('')) return [];
   let best: readonly number[] | undefined;

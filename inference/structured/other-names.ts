@@ -60,7 +60,7 @@ export function otherNames(
     const table = openExpressions(budget);
     const allowed = nameExpression(table, names, isLoose, isName);
     const patterns = sources.map((source) => {
-      const { expression, bounds } = patternLanguage(table, parsePattern(source));
+      const { expression, bounds } = patternLanguage(table, parsePattern(source), true);
       const isCounted = bounds.min > 0 || bounds.max < Number.POSITIVE_INFINITY;
       return isCounted ? table.and([expression, table.repeat(table.any, bounds.min, bounds.max)]) : expression;
     });

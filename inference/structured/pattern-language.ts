@@ -14,16 +14,18 @@ export type LengthBounds = { readonly min: number; readonly max: number };
 /**
  * Texts that hold a match, anywhere unless the pattern is anchored.
  *
- * A leading lookahead that only limits the length, `^(?=.{1,253}\.?$)`, is taken apart: the bounds are returned, without
- * what may follow them, because a counter in an automaton multiplies its states.
+ * A leading lookahead that only limits the length, `^(?=.{1,253}\.?$)`, is taken apart, because a counter in an automaton
+ * multiplies its states: the bounds are returned, without what may follow them.
  *
+ * @param isExact - takes apart only where nothing may follow: for who asks what does not match
  * @throws {@link PatternFault}
  */
 export function patternLanguage(
   table: Expressions,
   pattern: PatternNode,
+  isExact: boolean,
 ): { readonly expression: Expression; readonly bounds: LengthBounds } {
-  const { rest, bounds, within } = withoutLengthLook(table, pattern);
+  const { rest, bounds, within } = withoutLengthLook(table, pattern, isExact);
   const atStart = translate(table, rest, table.all, true);
   const later = translate(table, rest, table.all, false);
   const elsewhere = atStart === later ? table.all : table.repeat(table.any, 1, Number.POSITIVE_INFINITY);
@@ -115,6 +117,7 @@ const UNBOUNDED: LengthBounds = { min: 0, max: Number.POSITIVE_INFINITY };
 function withoutLengthLook(
   table: Expressions,
   pattern: PatternNode,
+  isExact: boolean,
 ): { rest: PatternNode; bounds: LengthBounds; within: Expression } {
   const none = { rest: pattern, bounds: UNBOUNDED, within: table.all };
   if (pattern.kind !== 'sequence' || pattern.parts[0]?.kind !== 'start') return none;
@@ -124,6 +127,7 @@ function withoutLengthLook(
   const end = others.pop();
   if (counted?.kind !== 'repeat' || counted.part.kind !== 'set' || end?.kind !== 'end') return none;
   if (hasAssertion({ kind: 'sequence', parts: others }) || !others.every(mayBeEmpty)) return none;
+  if (isExact && others.length > 0) return none;
   return {
     rest: { kind: 'sequence', parts: [{ kind: 'start' }, ...pattern.parts.slice(2)] },
     bounds: { min: counted.min, max: counted.max },

@@ -11,9 +11,10 @@ import { arrayPart } from './array-frame.ts';
 import { type ByteDfa, literalDfa } from './byte-dfa.ts';
 import { ALL_CODE_POINTS, hasCodePoint } from './code-points.ts';
 import type { WorkBudget } from './expressions.ts';
+import { numberFormat } from './formats.ts';
 import { dfaFrame, type FrameTable, textFrame } from './frame.ts';
 import { GRAMMAR_LIMITS } from './limits.ts';
-import { type NumberBounds, numberDfa } from './number-language.ts';
+import { keyOfBounds, type NumberBounds, numberDfa } from './number-language.ts';
 import { objectPart } from './object-frame.ts';
 import { objectRule } from './object-rule.ts';
 import { type OtherNames, otherNames } from './other-names.ts';
@@ -43,6 +44,7 @@ export function openRules(table: FrameTable): RuleMaker {
   const budget: WorkBudget = { left: GRAMMAR_LIMITS.allTextWork };
   const strings = openStrings(budget);
   const literalDfas = new Map<string, ByteDfa>();
+  const numberDfas = new Map<string, ByteDfa>();
   const byKey = new Map<string, Rule>();
   const all: Rule[] = [];
   const pending: Pending[] = [];
@@ -129,7 +131,11 @@ export function openRules(table: FrameTable): RuleMaker {
   const isValueOf = (nodes: Alternative, value: Json) => nodes.every((node) => satisfiesAlone(strings, value, node));
 
   const numberPart = (nodes: Alternative, isWhole: boolean, path: string): Part => {
-    const dfa = atPattern(path, 'multipleOf', () => numberDfa(numberBounds(nodes, isWhole)));
+    const bounds = numberBounds(nodes, isWhole);
+    // Once for each grammar: whether two alternatives are one must not depend on other grammars.
+    const key = keyOfBounds(bounds);
+    const dfa = numberDfas.get(key) ?? atPattern(path, 'multipleOf', () => numberDfa(bounds));
+    numberDfas.set(key, dfa);
     return fixedPart(dfaFrame(table, dfa));
   };
 
@@ -248,14 +254,19 @@ function numberBounds(nodes: Alternative, isWhole: boolean): NumberBounds {
     if (value === undefined || value > max || (value === max && isMaxExclusive)) return;
     [max, isMaxExclusive] = [value, isExclusive];
   };
-  for (const { number } of nodes) {
+  let isAllWhole = isWhole;
+  for (const { number, string } of nodes) {
+    const format = numberFormat(string.format);
+    atLeast(format?.min, false);
+    atMost(format?.max, false);
+    isAllWhole ||= format?.isWhole === true;
     atLeast(number.minimum, false);
     atLeast(number.exclusiveMinimum, true);
     atMost(number.maximum, false);
     atMost(number.exclusiveMaximum, true);
     if (number.multipleOf !== undefined) multiplesOf.add(number.multipleOf);
   }
-  return { isWhole, min, max, isMinExclusive, isMaxExclusive, multiplesOf: [...multiplesOf] };
+  return { isWhole: isAllWhole, min, max, isMinExclusive, isMaxExclusive, multiplesOf: [...multiplesOf] };
 }
 
 /** Names and listed values are written as they are: with characters that texts may hold. */

@@ -7,6 +7,7 @@
  */
 
 import { isJsonObject, type Json, type JsonObject } from '../../attest/encoding/canonical-json.ts';
+import { isKnownFormat } from './formats.ts';
 import { GRAMMAR_LIMITS } from './limits.ts';
 import { schemaError } from './schema-error.ts';
 
@@ -109,7 +110,7 @@ const KEYWORDS: ReadonlySet<string> = new Set([
     'items',
   ],
   ...['additionalItems', 'prefixItems', 'properties', 'patternProperties', 'additionalProperties', 'propertyNames'],
-  ...['required', 'allOf', 'anyOf', 'oneOf', 'not'],
+  ...['required', 'allOf', 'anyOf', 'oneOf', 'not', 'nullable'],
 ]);
 
 /**
@@ -204,6 +205,10 @@ function nodeOf(
       [key in keyof T]: Exclude<T[key], undefined>;
     };
 
+  const format = text('format');
+  if (format !== undefined && !isKnownFormat(format)) {
+    throw schemaError('SCHEMA_UNSUPPORTED', path, 'format', `format ${format.slice(0, 64)} is not supported`);
+  }
   const dialect = text('$schema');
   if (dialect !== undefined && !DIALECT.test(dialect)) {
     throw schemaError('SCHEMA_UNSUPPORTED', path, '$schema', 'dialect is not supported');
@@ -214,10 +219,10 @@ function nodeOf(
     id,
     path,
     isFalse: isFalse || get('not') !== undefined,
-    types: readTypes(get('type'), bad),
+    types: withNull(readTypes(get('type'), bad), get('nullable'), path),
     values: readValues(get('enum'), get('const'), path, bad),
     number: numbers,
-    string: defined({ minLength, maxLength, pattern: text('pattern'), format: text('format') }) as SchemaNode['string'],
+    string: defined({ minLength, maxLength, pattern: text('pattern'), format }) as SchemaNode['string'],
     array: { ...readItems(get, list, one, path), ...(defined({ minItems, maxItems }) as object) },
     object: {
       properties: map('properties'),
@@ -254,6 +259,18 @@ function readTypes(value: Json | undefined, bad: Bad): ReadonlySet<TypeName> | u
     throw bad('type', 'expected names of types');
   }
   return new Set(names as readonly TypeName[]);
+}
+
+/** `nullable` as OpenAPI 3.0 has it (3.0.3, Schema Object): one more type beside those that are named. */
+function withNull(
+  types: ReadonlySet<TypeName> | undefined,
+  isNullable: Json | undefined,
+  path: string,
+): ReadonlySet<TypeName> | undefined {
+  if (isNullable === undefined || isNullable === false) return types;
+  if (isNullable !== true) throw schemaError('SCHEMA_MALFORMED', path, 'nullable', 'expected a boolean');
+  if (types === undefined) throw schemaError('SCHEMA_UNSUPPORTED', path, 'nullable', 'without a type beside it');
+  return new Set([...types, 'null']);
 }
 
 function readValues(

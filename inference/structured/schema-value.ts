@@ -5,6 +5,7 @@
  */
 
 import { isJsonObject, type Json } from '../../attest/encoding/canonical-json.ts';
+import { numberFormat } from './formats.ts';
 import { decimalOf } from './number-language.ts';
 import type { SchemaNode, TypeName } from './schema-document.ts';
 import { type StringCompiler, stringRule } from './string-rules.ts';
@@ -63,9 +64,12 @@ export function satisfiesAlone(strings: StringCompiler, value: Json, node: Schem
   return !isJsonObject(value) || satisfiesObject(strings, value, node);
 }
 
-function satisfiesNumber(value: number, { number }: SchemaNode): boolean {
+function satisfiesNumber(value: number, { number, string }: SchemaNode): boolean {
   const { minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf } = number;
+  const format = numberFormat(string.format);
   return (
+    (format === undefined ||
+      ((!format.isWhole || Number.isInteger(value)) && value >= format.min && value <= format.max)) &&
     !(minimum !== undefined && value < minimum) &&
     !(maximum !== undefined && value > maximum) &&
     !(exclusiveMinimum !== undefined && value <= exclusiveMinimum) &&

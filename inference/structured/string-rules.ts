@@ -66,7 +66,7 @@ export function ruleExpression(
   let [min, max] = [rule.min, rule.max];
   const parts = rule.patterns.map(({ source, path, keyword }) =>
     atPattern(path, keyword, () => {
-      const { expression, bounds } = patternLanguage(table, parsePattern(source));
+      const { expression, bounds } = patternLanguage(table, parsePattern(source), false);
       min = Math.max(min, bounds.min);
       max = isLoose ? max : Math.min(max, bounds.max);
       return expression;
@@ -96,7 +96,7 @@ export function openStrings(budget: WorkBudget): StringCompiler {
     if (dfa === undefined) {
       dfa = atPattern(path, keyword, () => {
         const table = openExpressions(budget);
-        const { expression, bounds } = patternLanguage(table, parsePattern(source));
+        const { expression, bounds } = patternLanguage(table, parsePattern(source), true);
         const counted =
           bounds.max === Number.POSITIVE_INFINITY && bounds.min === 0
             ? table.all

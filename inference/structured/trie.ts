@@ -23,6 +23,16 @@ export type TokenTrie = {
 /** Longer tokens are left out: they would cost more than they could be worth. */
 const MAX_TOKEN_BYTES = 1024;
 
+function isOfLength(bytes: Uint8Array): boolean {
+  return bytes.length > 0 && bytes.length <= MAX_TOKEN_BYTES;
+}
+
+/** Whether an id is one of the tree's. */
+export function isWritable(trie: TokenTrie, id: number): boolean {
+  const bytes = trie.tokens[id];
+  return bytes !== null && bytes !== undefined && isOfLength(bytes);
+}
+
 /**
  * Makes the tree.
  *
@@ -31,7 +41,7 @@ const MAX_TOKEN_BYTES = 1024;
 export function makeTrie(tokens: readonly (Uint8Array | null)[]): TokenTrie {
   const entries: { id: number; bytes: Uint8Array }[] = [];
   tokens.forEach((bytes, id) => {
-    if (bytes !== null && bytes.length > 0 && bytes.length <= MAX_TOKEN_BYTES) entries.push({ id, bytes });
+    if (bytes !== null && isOfLength(bytes)) entries.push({ id, bytes });
   });
   entries.sort((a, b) => Buffer.compare(a.bytes, b.bytes) || a.id - b.id);
   const bytes: number[] = [0];

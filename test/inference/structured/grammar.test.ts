@@ -1,10 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { z } from 'zod';
 import type { Json, JsonObject } from '../../../attest/encoding/canonical-json.ts';
 import { accepts, jsonObjectGrammar, schemaGrammar, toolCallGrammar } from '../../../inference/structured/grammar.ts';
 import { SchemaError } from '../../../inference/structured/schema-error.ts';
-import { seededRandom } from '../../support/random.ts';
-import { byteMasks, writeByChance } from '../../support/structured-generation.ts';
 
 const takes = (schema: Json, ...texts: readonly string[]) => {
   const grammar = schemaGrammar(schema);
@@ -92,6 +89,35 @@ describe('the form of texts', () => {
     ).toEqual(['-14', '-7', '0', '7', '14']);
   });
 
+  it("keeps to OpenAPI's formats of numbers, which say nothing of other values", () => {
+    const all = ['0', '1.5', '2147483647', '2147483648', '-2147483648', '-2147483649'];
+    const ints = all.filter((text) => text !== '1.5');
+    expect(takes({ type: 'integer', format: 'int32' }, ...all)).toEqual(['0', '2147483647', '-2147483648']);
+    expect(takes({ type: 'number', format: 'int64' }, ...all)).toEqual(ints);
+    expect(takes({ type: 'number', format: 'double' }, ...all)).toEqual(all);
+    expect(takes({ enum: [0, 1.5, 2 ** 31], type: 'number', format: 'int32' }, ...all)).toEqual(['0']);
+    expect(takes({ type: ['boolean', 'integer'], format: 'date' }, 'true', '1')).toEqual(['true', '1']);
+  });
+
+  it('reads nullable as one more type, which an enum must name too', () => {
+    expect(takes({ type: 'integer', nullable: true }, '1', 'null', '"a"')).toEqual(['1', 'null']);
+    expect(takes({ type: 'string', nullable: true, enum: ['a'] }, '"a"', 'null')).toEqual(['"a"']);
+    expect(takes({ type: 'string', nullable: false }, '"a"', 'null')).toEqual(['"a"']);
+  });
+
+  it('takes a name for one that a pattern does not match only if it does not', () => {
+    // Four characters match: the last is behind the three that the lookahead counts.
+    const schema = {
+      patternProperties: { '^(?=.{1,3}x?$)a': { type: 'null' } },
+      additionalProperties: { type: 'boolean' },
+    };
+    expect(takes(schema, '{"aaax":null}', '{"aaax":true}', '{"aaaa":true}')).toEqual([
+      '{"aaax":null}',
+      '{"aaaa":true}',
+    ]);
+    expect(takes({ enum: ['aaax', 'aaaa'], pattern: '^(?=.{1,3}x?$)a' }, '"aaax"', '"aaaa"')).toEqual(['"aaax"']);
+  });
+
   it('writes no name twice', () => {
     const good = ['{"a":1,"b":2}', '{"":1,"\\n":2}'];
     expect(takes({ type: 'object' }, ...good, '{"a":1,"a":2}', '{"":1,"":2}', '{"a":1,"b":2,"a":3}')).toEqual(good);
@@ -114,7 +140,10 @@ describe('what is refused', () => {
     ['dependentRequired', { dependentRequired: {} }, ''],
     ['unevaluatedProperties', { unevaluatedProperties: false }, ''],
     ['$dynamicRef', { $dynamicRef: '#a' }, ''],
-    ['nullable', { type: 'string', nullable: true }, ''],
+    ['nullable', { anyOf: [{ type: 'string' }], nullable: true }, ''],
+    ['format', { type: 'integer', format: 'int128' }, ''],
+    ['format', { type: 'string', format: 'int64' }, ''],
+    ['format', { type: 'string', format: 'hex' }, ''],
     ['minimun', { $defs: { 'a/b': { minimun: 1 } } }, '/$defs/a~1b'],
     ['$ref', { $ref: 'https://example.org/schema' }, ''],
     ['$id', { properties: { a: { $id: 'b' } } }, '/properties/a'],
@@ -144,6 +173,7 @@ describe('what is refused', () => {
       '$ref',
     ],
     ['a count below zero', { minLength: -1 }, 'minLength'],
+    ['a word for nullable', { type: 'string', nullable: 'yes' }, 'nullable'],
     ['a bound of draft 4', { exclusiveMinimum: true }, 'exclusiveMinimum'],
   ])('malformed: %s', (_, schema, keyword) => {
     expect(fault(() => schemaGrammar(schema))).toMatchObject({ code: 'SCHEMA_MALFORMED', keyword });
@@ -198,69 +228,6 @@ function chain(length: number): JsonObject {
     i === length ? {} : { type: 'object', properties: { n: { $ref: `#/$defs/d${i + 1}` } }, required: ['n'] };
   return Object.fromEntries(Array.from({ length: length + 1 }, (_, i) => [`d${i}`, link(i)]));
 }
-
-describe('schemas of zod', () => {
-  const Tree = z.object({
-    value: z.number(),
-    get children() {
-      return z.array(Tree);
-    },
-  });
-  const masks = byteMasks();
-  it.each<[string, z.ZodType]>([
-    ['email', z.email()],
-    ['uuid', z.uuid()],
-    ['url', z.url()],
-    ['ipv4', z.ipv4()],
-    ['ipv6', z.ipv6()],
-    ['cidrv4', z.cidrv4()],
-    ['cuid', z.cuid()],
-    ['cuid2', z.cuid2()],
-    ['ulid', z.ulid()],
-    ['nanoid', z.nanoid()],
-    ['base64', z.base64()],
-    ['base64url', z.base64url()],
-    ['e164', z.e164()],
-    ['jwt', z.jwt()],
-    ['hostname', z.hostname()],
-    ['mac', z.mac()],
-    ['date', z.iso.date()],
-    ['time', z.iso.time()],
-    ['datetime', z.iso.datetime({ offset: true })],
-    ['duration', z.iso.duration()],
-    ['texts', z.string().startsWith('a').includes('b').endsWith('c').max(20)],
-    ['case', z.string().lowercase()],
-    ['template', z.templateLiteral(['id-', z.number(), '-', z.enum(['x', 'y'])])],
-    ['integers', z.int32()],
-    ['numbers', z.number().gt(1).lte(5).multipleOf(0.5)],
-    ['record', z.record(z.string().regex(/^x/), z.number())],
-    ['record of names', z.record(z.enum(['a', 'b']), z.number())],
-    ['partial record', z.partialRecord(z.enum(['a', 'b']), z.number())],
-    [
-      'union',
-      z.discriminatedUnion('k', [z.object({ k: z.literal('a'), x: z.number() }), z.object({ k: z.literal('b') })]),
-    ],
-    ['intersection', z.intersection(z.object({ a: z.string() }), z.object({ b: z.number() }))],
-    ['tuple', z.tuple([z.string(), z.number()]).rest(z.boolean())],
-    ['optional', z.strictObject({ a: z.string().optional(), b: z.string().nullable(), c: z.literal(['x', 1, null]) })],
-    ['tree', Tree],
-    ['json', z.json()],
-  ])('%s', (name, type) => {
-    for (const target of ['draft-2020-12', 'draft-7'] as const) {
-      const grammar = schemaGrammar(z.toJSONSchema(type, { target, io: 'input' }) as Json);
-      for (const spare of [0, 5, 30]) {
-        const tokens = (id: number) => (id < 256 ? Uint8Array.of(id) : null);
-        const { text } = writeByChance(masks, grammar, tokens, seededRandom(spare + name.length), spare);
-        const parsed = type.safeParse(JSON.parse(text));
-        expect(parsed.success, `${text} ${parsed.error?.message ?? ''}`).toBe(true);
-      }
-    }
-  });
-
-  it('refuses emoji, whose properties have no table', () => {
-    expect(fault(() => schemaGrammar(z.toJSONSchema(z.emoji()) as Json)).keyword).toBe('format');
-  });
-});
 
 describe('tool calls', () => {
   const tools = [
