@@ -124,6 +124,7 @@ describe('the vector of an answer that was not signed', () => {
   it('is not named by a model that gives others, or none', async () => {
     const lie = changed(0, [0, 1]);
     expect(await locateVector(engineOf({ vectors: lie }), GOOD, lie)).toBeUndefined();
+    expect(await locateVector(engineOf({ vectors: changed(2, [1, 0]) }), GOOD, lie)).toBeUndefined();
     expect(await locateVector(engineOf(new InferenceError('OUT_OF_MEMORY', '')), GOOD, lie)).toBeUndefined();
   });
 });
