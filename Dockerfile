@@ -4,6 +4,12 @@
 #   docker build -t tracebond .
 #   docker run --rm -v tracebond-cache:/home/node/.cache/tracebond --entrypoint node tracebond agents/setup/bootstrap.mjs --model
 #   docker run --rm -v tracebond-cache:/home/node/.cache/tracebond tracebond --help
+#
+# To serve models to others, with an access key that is printed once:
+#
+#   docker run --rm -v tracebond-home:/home/node/.tracebond tracebond access-keys create NAME
+#   docker run --rm -p 8080:8080 -v tracebond-cache:/home/node/.cache/tracebond -v tracebond-home:/home/node/.tracebond \
+#     tracebond serve inference --host 0.0.0.0
 
 FROM node:20-bookworm-slim AS build
 WORKDIR /app
@@ -29,8 +35,9 @@ COPY --from=build /app/agents/setup ./agents/setup
 # The bundler puts the SDK's own source into every guest script.
 COPY --from=build /app/agents/sdk ./agents/sdk
 COPY --from=build /app/inference/spec ./inference/spec
-RUN mkdir -p /home/node/.cache/tracebond && chown -R node:node /home/node/.cache
+RUN mkdir -p -m 700 /home/node/.tracebond && mkdir -p /home/node/.cache/tracebond \
+  && chown -R node:node /home/node/.tracebond /home/node/.cache
 USER node
-VOLUME /home/node/.cache/tracebond
+VOLUME /home/node/.cache/tracebond /home/node/.tracebond
 ENTRYPOINT ["node", "/app/agents/cli/tracebond.mjs"]
 CMD ["--help"]

@@ -55,17 +55,21 @@ async function findEntry(file, name) {
   const offset = tail.readUInt32LE(end + 16);
   if (length > MAX_DIRECTORY || offset + length > size) throw malformed('central directory out of bounds');
   const directory = await readAt(file, offset, length);
+  let largest = { name: '', size: -1 };
   for (let i = 0, at = 0; i < count; i++) {
     if (at + 46 > length || directory.readUInt32LE(at) !== 0x02014b50) throw malformed('broken central directory');
     const nameEnd = at + 46 + directory.readUInt16LE(at + 28);
-    if (directory.toString('utf8', at + 46, nameEnd) === name) {
+    const found = directory.toString('utf8', at + 46, nameEnd);
+    const unpacked = directory.readUInt32LE(at + 24);
+    if (unpacked > largest.size) largest = { name: found, size: unpacked };
+    if (found === name) {
       const method = directory.readUInt16LE(at + 10);
       const encrypted = (directory.readUInt16LE(at + 8) & 1) === 1;
       const packedSize = directory.readUInt32LE(at + 20);
       const entry = {
         method,
         packedSize,
-        size: directory.readUInt32LE(at + 24),
+        size: unpacked,
         offset: directory.readUInt32LE(at + 42),
       };
       if (encrypted || (method !== 0 && method !== 8)) throw malformed(`entry is packed by method ${method}`);
@@ -74,7 +78,8 @@ async function findEntry(file, name) {
     }
     at = nameEnd + directory.readUInt16LE(at + 30) + directory.readUInt16LE(at + 32);
   }
-  throw new SetupError('NO_SUCH_ENTRY', `no ${name} inside`);
+  const hint = largest.size < 0 ? '' : `; its largest file is ${JSON.stringify(largest.name.slice(0, 200))}`;
+  throw new SetupError('NO_SUCH_ENTRY', `no ${name} inside${hint}`);
 }
 
 async function readAt(file, position, length) {

@@ -34,6 +34,11 @@ it.each<[string, Uint8Array, string]>([
   await expect(read(bytes)).rejects.toMatchObject({ name: 'SetupError', code });
 });
 
+it('tells what lies where the entry does not', async () => {
+  const zip = writeZip([OTHER, { name: 'weights/model.gguf', content: CONTENT }]);
+  await expect(read(zip)).rejects.toThrow('no a/model.gguf inside; its largest file is "weights/model.gguf"');
+});
+
 it('never crashes on a damaged file', async () => {
   const zip = writeZip([OTHER, { name: 'a/model.gguf', content: CONTENT }]);
   const random = seededRandom(11);
