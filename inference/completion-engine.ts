@@ -268,12 +268,12 @@ export declare namespace CompletionEngine {
   };
 }
 
-/** A vector of length 1; the zero vector stays what it is. */
+/** A vector of length 1; the zero vector stays what it is. Has no -0, which JSON would lose. */
 function unit(vector: Float32Array): readonly number[] {
   let squares = 0;
   for (const value of vector) squares += value * value;
   const length = Math.sqrt(squares);
-  return Array.from(vector, (value) => (length === 0 ? 0 : Math.fround(value / length)));
+  return Array.from(vector, (value) => (length === 0 ? 0 : Math.fround(value / length) + 0));
 }
 
 function digestOfAllowed(allowed: ReadonlySet<number>, vocabulary: number): Digest {

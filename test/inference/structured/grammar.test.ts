@@ -118,6 +118,35 @@ describe('the form of texts', () => {
     expect(takes({ enum: ['aaax', 'aaaa'], pattern: '^(?=.{1,3}x?$)a' }, '"aaax"', '"aaaa"')).toEqual(['"aaax"']);
   });
 
+  it('writes of listed values those that satisfy all else', () => {
+    const numbers = { enum: [0.1, 0.15, 0.22, 2, 6.01, 7], multipleOf: 0.05, minimum: 0.15, exclusiveMaximum: 7 };
+    expect(takes(numbers, '0.1', '0.15', '0.22', '2', '6.01', '7')).toEqual(['0.15', '2']);
+    const lists = { enum: [[1], [1, 2], ['a'], []], items: { type: 'integer' }, maxItems: 1, minItems: 1 };
+    expect(takes(lists, '[1]', '[1,2]', '["a"]', '[]')).toEqual(['[1]']);
+    const objects = { enum: [{ b: 1, a: 2 }, { a: 1, c: 1 }, {}], required: ['a'], properties: { c: { const: 2 } } };
+    expect(takes(objects, '{"b":1,"a":2}', '{"b": 1, "a": 2}', '{"a":2,"b":1}', '{"a":1,"c":1}', '{}')).toEqual([
+      '{"b":1,"a":2}',
+      '{"b": 1, "a": 2}',
+    ]);
+    expect(takes({ enum: ['a', 'ab', 'b'], pattern: 'a', maxLength: 1 }, '"a"', '"ab"', '"b"')).toEqual(['"a"']);
+    expect(takes({ enum: [1e21, -0, 1.5], type: 'number' }, '1e+21', '-0', '0', '1.5')).toEqual(['1e+21', '0', '1.5']);
+  });
+
+  it('writes no name that propertyNames forbids, nor more members than may be', () => {
+    const names = { type: 'object', properties: { a: {}, b: {} }, propertyNames: { enum: ['a', 'c'] } };
+    expect(takes(names, '{"a":1}', '{"b":1}', '{"c":1}', '{"a":1,"b":1}', '{"a":1,"c":1}')).toEqual([
+      '{"a":1}',
+      '{"c":1}',
+      '{"a":1,"c":1}',
+    ]);
+    const few = { type: 'object', properties: { a: {}, b: {} }, required: ['b'], maxProperties: 2 };
+    expect(takes(few, '{"b":1}', '{"a":1,"b":1}', '{"b":1,"c":1}', '{"a":1,"b":1,"c":1}', '{"a":1}')).toEqual([
+      '{"b":1}',
+      '{"a":1,"b":1}',
+      '{"b":1,"c":1}',
+    ]);
+  });
+
   it('writes no name twice', () => {
     const good = ['{"a":1,"b":2}', '{"":1,"\\n":2}'];
     expect(takes({ type: 'object' }, ...good, '{"a":1,"a":2}', '{"":1,"":2}', '{"a":1,"b":2,"a":3}')).toEqual(good);
@@ -127,7 +156,20 @@ describe('the form of texts', () => {
 
   it('nests freely up to 64 levels', () => {
     const nested = (depth: number) => `${'['.repeat(depth)}${']'.repeat(depth)}`;
-    expect(takes({}, nested(64), nested(66))).toEqual([nested(64)]);
+    expect(takes({}, nested(64), nested(65))).toEqual([nested(64)]);
+    // Deeper, only what is shortest: of anything a number, of arrays no item more than asked for.
+    const within = (text: string) => `${'['.repeat(64)}${text}${']'.repeat(64)}`;
+    expect(takes({}, within('0'), within('-12.5'), within('null'), within('""'), within('{}'))).toEqual([
+      within('0'),
+      within('-12.5'),
+    ]);
+    const lists = { $defs: { list: { type: 'array', items: { $ref: '#/$defs/list' } } }, $ref: '#/$defs/list' };
+    expect(takes(lists, nested(65), nested(66))).toEqual([nested(65)]);
+    const pairs = { type: 'object', properties: { a: { $ref: '#' }, b: { type: 'null' } }, required: ['b'] };
+    const deep = (inner: string) => `${'{"a":'.repeat(64)}${inner}${',"b":null}'.repeat(64)}`;
+    expect(takes(pairs, deep('{"b":null}'), deep('{"b":null,"c":1}'), deep('{"a":{"b":null},"b":null}'))).toEqual([
+      deep('{"b":null}'),
+    ]);
   });
 });
 
