@@ -14,9 +14,11 @@ export const GRAMMAR_LIMITS = {
   /** Alternatives of one value after unions are multiplied out. */
   alternatives: 256,
   /** Conjunctions of schemas that values are checked against. */
-  rules: 5_000,
+  rules: 20_000,
+  /** Alternatives of all of them together. */
+  allAlternatives: 100_000,
   /** Properties named by one object schema. */
-  properties: 2_000,
+  properties: 5_000,
   /** Members that an object with additional properties must have. */
   requiredMembers: 64,
   /** Patterns of `patternProperties` over one object. */

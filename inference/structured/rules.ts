@@ -47,17 +47,23 @@ export function openRules(table: FrameTable): RuleMaker {
   const numberDfas = new Map<string, ByteDfa>();
   const byKey = new Map<string, Rule>();
   const all: Rule[] = [];
+  let allAlternatives = 0;
   const pending: Pending[] = [];
 
   const add = (key: string, alternatives: () => readonly Alternative[], isLoose: boolean, path: string): Rule => {
-    const found = byKey.get(key);
-    if (found !== undefined) return found;
+    const known = byKey.get(key);
+    if (known !== undefined) return known;
     // attacker-controlled: conjunctions of all subsets of the schemas
     if (all.length >= GRAMMAR_LIMITS.rules) throw schemaError('SCHEMA_TOO_LARGE', path, '', 'too many combinations');
     const rule = emptyRule();
     byKey.set(key, rule);
     all.push(rule);
-    pending.push({ rule, alternatives: alternatives(), isLoose });
+    const found = alternatives();
+    allAlternatives += found.length;
+    if (allAlternatives > GRAMMAR_LIMITS.allAlternatives) {
+      throw schemaError('SCHEMA_TOO_LARGE', path, '', 'too many alternatives in all');
+    }
+    pending.push({ rule, alternatives: found, isLoose });
     return rule;
   };
   const ruleOf = (nodes: readonly SchemaNode[], isLoose: boolean): Rule => {

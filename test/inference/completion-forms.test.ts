@@ -5,8 +5,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { toHex } from '../../attest/core/bytes.ts';
 import { sha256 } from '../../attest/core/hash.ts';
 import { computeMasksRoot } from '../../attest/sign/receipt.ts';
+import { CompletionEngine } from '../../inference/completion-engine.ts';
 import type { CheckingEngine, Completion, CompletionRequest, Delta } from '../../inference/engine.ts';
-import { openEngine } from '../../inference/model.ts';
+import { openEngine, openModel } from '../../inference/model.ts';
 import { readWholeAnswer } from '../../inference/tools/answer-reader.ts';
 import { tinyGguf } from '../support/tiny-model.ts';
 
@@ -199,6 +200,15 @@ describe('embeddings', () => {
     const [again] = await Promise.all([engine.embed(['the cat']), engine.complete(ask())]);
     expect(again.vectors[0]).toEqual(vectors[0]);
     expect(vectors[1]).not.toEqual(vectors[0]);
+  });
+
+  it('have no -0, which JSON would lose', async () => {
+    const model = await openModel({ path, id: 'tiny', cacheDir: join(folder, 'cache'), engine: 'wasm', threads: 1 });
+    const embed = async () => Float32Array.of(-3, -0, 4);
+    const other = new CompletionEngine(model.identity, model.tokenizer, { ...model.sequences, embed });
+    const { vectors } = await other.embed(['the']);
+    expect(vectors).toStrictEqual([[Math.fround(-0.6), 0, Math.fround(0.8)]]);
+    await model.sequences.close();
   });
 
   it('refuse a text without tokens, and one beyond the context', async () => {
