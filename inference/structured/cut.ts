@@ -6,23 +6,45 @@
 
 import { childOf, isToken, type TokenTrie } from './trie.ts';
 
-/**
- * Number of tokens; infinite if a byte of the text is no token by itself and in none that fits.
- *
- * @param most - texts that need more are said to need `most + 1`
- */
-export function fewestTokens(trie: TokenTrie, text: Uint8Array, most = Number.POSITIVE_INFINITY): number {
-  const fewest = new Float64Array(text.length + 1).fill(Number.POSITIVE_INFINITY);
-  fewest[text.length] = 0;
-  for (let from = text.length - 1; from >= 0; from--) {
-    let node = 0;
-    let best = Number.POSITIVE_INFINITY;
-    for (let at = from; at < text.length; at++) {
-      node = childOf(trie, node, text[at] as number);
-      if (node < 0) break;
-      if (isToken(trie, node)) best = Math.min(best, 1 + (fewest[at + 1] as number));
-    }
-    fewest[from] = best;
+/** Counts for one vocabulary. Texts that end alike, one after the other, are counted once as far as they do. */
+export class Cutter {
+  readonly #trie: TokenTrie;
+  #text = new Uint8Array(0);
+  /** Number of tokens of the last `i` bytes of the text. */
+  #fewest = Float64Array.of(0);
+
+  constructor(trie: TokenTrie) {
+    this.#trie = trie;
   }
-  return Math.min(fewest[0] as number, most + 1);
+
+  /** Number of tokens; infinite if a byte of the text is no token by itself and in none that fits. */
+  fewestTokens(text: Uint8Array): number {
+    const trie = this.#trie;
+    const fewest = new Float64Array(text.length + 1);
+    let done = this.#commonEnd(text);
+    // What follows a place decides, not what comes before it.
+    fewest.set(this.#fewest.subarray(0, done + 1));
+    while (done < text.length) {
+      done++;
+      let node = 0;
+      let best = Number.POSITIVE_INFINITY;
+      for (let left = done; left > 0; left--) {
+        node = childOf(trie, node, text[text.length - left] as number);
+        if (node < 0) break;
+        if (isToken(trie, node)) best = Math.min(best, 1 + (fewest[left - 1] as number));
+      }
+      fewest[done] = best;
+    }
+    this.#text = Uint8Array.from(text);
+    this.#fewest = fewest;
+    return fewest[text.length] as number;
+  }
+
+  #commonEnd(text: Uint8Array): number {
+    const last = this.#text;
+    const most = Math.min(text.length, last.length);
+    let same = 0;
+    while (same < most && text[text.length - 1 - same] === last[last.length - 1 - same]) same++;
+    return same;
+  }
 }

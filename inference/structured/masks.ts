@@ -10,7 +10,7 @@
 
 import { type Digest, sha256 } from '../../attest/core/hash.ts';
 import { ModelError } from '../errors.ts';
-import { fewestTokens } from './cut.ts';
+import { Cutter } from './cut.ts';
 import { type Grammar, readerOf } from './grammar.ts';
 import type { ReadState, StackReader } from './stack.ts';
 import { isToken, isWritable, type TokenTrie } from './trie.ts';
@@ -77,6 +77,7 @@ export function openMasks(trie: TokenTrie, endIds: readonly number[]): Masks {
   const kept = new Map<Known, true>();
   const plain = plainTokens(trie, words);
   const joining = joiningTokens(trie);
+  const cutter = new Cutter(trie);
 
   const knownOf = (state: ReadState): Known => {
     let found = known.get(state);
@@ -98,7 +99,7 @@ export function openMasks(trie: TokenTrie, endIds: readonly number[]): Masks {
   const costOf = (reader: StackReader, state: ReadState): number => {
     if (state.isWhole) return 0;
     const found = knownOf(state);
-    found.cost ??= Math.min(...reader.closings(state).map((text) => fewestTokens(trie, text)));
+    found.cost ??= Math.min(...reader.closings(state).map((text) => cutter.fewestTokens(text)));
     return found.cost;
   };
   const addEnds = (state: ReadState, bits: Uint32Array) => {

@@ -154,6 +154,29 @@ describe('the form of texts', () => {
     expect(accepts(jsonObjectGrammar(), '[]')).toBe(false);
   });
 
+  it('follows up to 256 readings, in the order of the schema', () => {
+    const branches = (count: number, more: (i: number) => JsonObject) =>
+      Array.from({ length: count }, (_, i) => ({ type: 'object', ...more(i), additionalProperties: false }));
+    const inner = branches(20, (i) => ({
+      properties: { b: { type: 'string' }, c: { const: i } },
+      required: ['b', 'c'],
+    }));
+    expect(takes({ anyOf: inner }, '{"b":"x","c":0}', '{"b":"x","c":19}', '{"b":"x","c":20}')).toHaveLength(2);
+    const outer = branches(20, (i) => ({ properties: { a: { anyOf: inner }, d: { const: i } }, required: ['a', 'd'] }));
+    const text = (c: number, d: number) => `{"a":{"b":"x","c":${c}},"d":${d}}`;
+    // Behind a colon each of them counts twice: before the optional space, and after it.
+    const all = [text(0, 0), text(19, 5), text(7, 6), text(8, 6), text(0, 7)];
+    expect(takes({ anyOf: outer }, ...all)).toEqual(all.slice(0, 3));
+  });
+
+  it('takes 5,000 properties', () => {
+    const names = Array.from({ length: 5000 }, (_, i) => `name_${i}`);
+    const properties = Object.fromEntries(names.map((name) => [name, { type: ['string', 'null'] }]));
+    expect(takes({ properties, type: 'object' }, '{"name_17":"a","name_4999":null}', '{"name_1":1}')).toHaveLength(1);
+    const more = { ...properties, more: {} };
+    expect(fault(() => schemaGrammar({ properties: more })).code).toBe('SCHEMA_TOO_LARGE');
+  });
+
   it('nests freely up to 64 levels', () => {
     const nested = (depth: number) => `${'['.repeat(depth)}${']'.repeat(depth)}`;
     expect(takes({}, nested(64), nested(65))).toEqual([nested(64)]);
@@ -313,7 +336,9 @@ describe('tool calls', () => {
 
   it('auto: text before calls or without them, and no marker but of a call', () => {
     const good = ['', 'text', 'a <tool_', 'a <tool<tool_calls', `Sure.\n${one}`, one];
-    expect(by({ mode: 'auto', parallel: false }, ...good, 'a <tool_call> b', ...wrong)).toEqual(good);
+    expect(
+      by({ mode: 'auto', parallel: false }, ...good, 'a <tool_call> b', '<<tool_call> b', '<tool<tool_call>', ...wrong),
+    ).toEqual(good);
     expect(
       by({ mode: 'auto', parallel: false }, `<<tool_call>\n{"name": "get", "arguments": {"q":1}}\n</tool_call>`),
     ).toHaveLength(1);

@@ -49,6 +49,8 @@ const WORDS = [
     '<tool_call>',
     '\n{"',
   ],
+  // The rest of a string, by its smallest closing text.
+  '\\"b"',
   // Names that end and begin within one token.
   ...['":1,"', '":1,"a', '":1,"b":2', '"a":1,"a":2', '"b":1,"a', '":0,"!":0', 'c":0,"ab":0,"a":0'],
 ];
@@ -170,7 +172,12 @@ describe('a closing text', () => {
     [{ ...LONG, properties: { a: { const: 111 }, b: { const: 1 } }, minProperties: 1 }, '{', 6],
     // Of two classes of names the smaller name, not the class that comes first.
     [
-      { ...LONG, properties: {}, patternProperties: { '^b$': { const: 222 }, '^a$': { const: 1 } }, minProperties: 1 },
+      {
+        ...LONG,
+        properties: {},
+        patternProperties: { '^xb$': { const: 222 }, '^xa$': { const: 1 } },
+        minProperties: 1,
+      },
       '{',
       6,
     ],
@@ -181,6 +188,14 @@ describe('a closing text', () => {
   ])('of %j after %s', (schema, beginning, cost) => {
     expect(costAfter(schema, beginning)).toBe(cost);
   });
+});
+
+it('the smallest of equally short closing texts is cut into tokens, whichever way comes first', () => {
+  const cost = (schema: Json) => masks.start(schemaGrammar(schema)).cost;
+  // `10` is one token, `99` would be two; `"` and `\\"b"` are two, `"\\ba"` would be four at least.
+  expect(cost({ type: 'integer', minimum: 10, maximum: 99 })).toBe(1);
+  expect(cost({ enum: [99, 98, 10] })).toBe(1);
+  expect(cost({ type: 'string', pattern: '^(?:\\x08a|"b)$' })).toBe(2);
 });
 
 describe('a mask', () => {
