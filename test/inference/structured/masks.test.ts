@@ -179,7 +179,7 @@ describe('a closing text', () => {
         minProperties: 1,
       },
       '{',
-      6,
+      7,
     ],
     [{ type: 'array', items: { const: 1 }, minItems: 3 }, '[1, ', 4],
     [{ type: ['array', 'null'] }, '', 2],
