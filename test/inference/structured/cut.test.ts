@@ -9,6 +9,7 @@ const fewest = (words: readonly string[], text: string) => cutter(words).fewestT
 
 it('takes the fewest tokens, not the longest or the shortest first', () => {
   expect(fewest(['a', 'b', 'c', 'ab', 'bcc', 'abc'], 'abcc')).toBe(2);
+  expect(fewest(['a', 'b', 'c', 'd', 'e', 'ab', 'abc', 'cde'], 'abcde')).toBe(2);
   expect(fewest(['a', 'b', 'ab', 'aba'], 'abab')).toBe(2);
   expect(fewest(['a', 'b', 'c', 'bc', 'abc', 'ab', 'cb'], 'abcb')).toBe(2);
   expect(fewest(['a', 'aa', 'aaa'], 'aaaaaaa')).toBe(3);
