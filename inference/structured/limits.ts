@@ -23,6 +23,8 @@ export const GRAMMAR_LIMITS = {
   requiredMembers: 64,
   /** Patterns of `patternProperties` over one object. */
   patternProperties: 5,
+  /** Bytes of the names and listed values, and items by their place, of all rules together. */
+  allText: 600_000,
   /** Values of one `enum`. */
   enumValues: 10_000,
   /** Characters of a pattern, and nesting of its groups. */

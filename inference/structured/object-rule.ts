@@ -104,7 +104,7 @@ export function planOf(rule: ObjectRule, place: ObjectPlace): Plan {
   const live = (key: number): Plan => (isLive(rule.keys[key] as NamedKey) ? key : 'dead');
   const missing = rule.min - count - required;
   if (missing <= 0) return next >= 0 ? live(next) : 'end';
-  const cost = (key: number) => (rule.keys[key] as NamedKey).bytes.length + (rule.keys[key] as NamedKey).value.length;
+  const cost = (key: number) => lengthOf(rule.keys[key] as NamedKey);
   const optional: number[] = [];
   for (let key = index; key < rule.keys.length; key++) {
     const named = rule.keys[key] as NamedKey;
@@ -237,28 +237,28 @@ export function restsAfter(texts: readonly string[], byte: number): readonly str
   return texts.length === 0 ? texts : texts.flatMap((text) => (text.charCodeAt(0) === byte ? [text.slice(1)] : []));
 }
 
-/** Bytes of the shortest object, without its opening brace, by the lengths that rules have so far. */
+/** Bytes of the closing text of an object without members, by the lengths that rules have so far. */
 export function objectLength(rule: ObjectRule): number {
-  let place: ObjectPlace = { index: 0, count: 0, used: [], unknown: 0 };
-  let length = 0;
-  for (;;) {
-    const plan = planOf(rule, place);
-    if (plan === 'end') return length + 1;
-    if (plan === 'dead') return Number.POSITIVE_INFINITY;
-    const comma = place.count > 0 ? 1 : 0;
-    const count = place.count + 1;
-    if (plan === 'other') {
-      const name = shortestOther(rule, startOthers(rule), rule.trie, place.used) ?? [];
-      const language = languageOf(rule, name);
-      length += comma + name.length + 3 + (rule.others[language]?.value.length ?? Number.POSITIVE_INFINITY);
-      place = { ...place, index: rule.keys.length, count, used: [...place.used, String.fromCharCode(...name)] };
-    } else {
-      const { bytes, value } = rule.keys[plan] as NamedKey;
-      length += comma + bytes.length + 3 + value.length;
-      place = { ...place, index: plan + 1, count };
-    }
-    if (length === Number.POSITIVE_INFINITY) return length;
+  const start: ObjectPlace = { index: 0, count: 0, used: [], unknown: 0 };
+  if (planOf(rule, start) === 'dead') return Number.POSITIVE_INFINITY;
+  const missing = Math.max(0, rule.min - (rule.requiredFrom[0] as number));
+  const optional = rule.keys.filter((key) => !key.isRequired && isLive(key)).map(lengthOf);
+  const chosen = missing === 0 ? [] : optional.sort((a, b) => a - b).slice(0, missing);
+  const members = [...rule.keys.filter(({ isRequired }) => isRequired).map(lengthOf), ...chosen];
+  const used: string[] = [];
+  for (let others = missing - chosen.length; others > 0; others--) {
+    const name = shortestOther(rule, startOthers(rule), rule.trie, used) ?? [];
+    const { length = Number.POSITIVE_INFINITY } = rule.others[languageOf(rule, name)]?.value ?? {};
+    members.push(name.length + length);
+    used.push(String.fromCharCode(...name));
   }
+  // A brace; of each member its quotes and colon, and a comma but before the first.
+  return members.reduce((sum, length) => sum + length + 4, members.length === 0 ? 1 : 0);
+}
+
+/** Bytes of a name and its value. */
+function lengthOf({ bytes, value }: NamedKey): number {
+  return bytes.length + value.length;
 }
 
 /** The language of a whole additional name. */

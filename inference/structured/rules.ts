@@ -72,6 +72,13 @@ export function openRules(table: FrameTable): RuleMaker {
     return add(key, () => flattener.flatten(unique), isLoose, unique[0]?.path ?? '');
   };
 
+  let textLeft: number = GRAMMAR_LIMITS.allText;
+  const spendText = (bytes: number, path: string) => {
+    textLeft -= bytes;
+    // attacker-controlled: a large object or list is made anew for each schema that is joined with it
+    if (textLeft < 0) throw schemaError('SCHEMA_TOO_LARGE', path, '', 'too many names and values in all');
+  };
+
   const make = ({ rule, alternatives, isLoose }: Pending): void => {
     const literals = new Map<string, Uint8Array>();
     const parts: (readonly Part[])[] = [];
@@ -79,8 +86,10 @@ export function openRules(table: FrameTable): RuleMaker {
       const path = nodes[0]?.path ?? '';
       const listed = nodes.find(({ values }) => values !== undefined);
       if (listed !== undefined) {
+        spendText(listed.values?.length ?? 0, listed.path);
         for (const value of (listed.values as readonly Json[]).filter((one) => isValueOf(nodes, one))) {
           assertWritable(value, listed.path);
+          spendText(JSON.stringify(value).length, listed.path);
           if (typeof value === 'object' && value !== null) parts.push(valueParts(value));
           else literals.set(JSON.stringify(value), utf8(JSON.stringify(value)));
         }
@@ -98,7 +107,7 @@ export function openRules(table: FrameTable): RuleMaker {
           parts.push([literal('"'), fixedPart(textFrame(table, language, language.start))]);
         }
       }
-      if (types.has('array')) parts.push([literal('['), arrayOf(nodes, isLoose)]);
+      if (types.has('array')) parts.push([literal('['), arrayOf(nodes, isLoose, path)]);
       if (types.has('object')) parts.push([literal('{'), objectOf(nodes, isLoose, path)]);
     }
     const scalars: (readonly Part[])[] =
@@ -145,8 +154,9 @@ export function openRules(table: FrameTable): RuleMaker {
     return fixedPart(dfaFrame(table, dfa));
   };
 
-  const arrayOf = (nodes: Alternative, isLoose: boolean): Part => {
+  const arrayOf = (nodes: Alternative, isLoose: boolean, path: string): Part => {
     const longest = Math.max(...nodes.map(({ array }) => array.prefixItems.length), 0);
+    spendText(longest, path);
     const at = (index: number) =>
       ruleOf(
         nodes.flatMap(({ array }) => array.prefixItems[index] ?? array.items ?? []),
@@ -166,6 +176,10 @@ export function openRules(table: FrameTable): RuleMaker {
     if (names.length > GRAMMAR_LIMITS.properties) {
       throw schemaError('SCHEMA_TOO_LARGE', path, 'properties', `more than ${GRAMMAR_LIMITS.properties} properties`);
     }
+    spendText(
+      names.reduce((sum, name) => sum + name.length + 1, 0),
+      path,
+    );
     const nameSchemas = nodes.flatMap(({ object }) => object.propertyNames ?? []);
     const never = emptyRule();
     const keys = names.map((name) => {

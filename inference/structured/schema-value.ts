@@ -41,6 +41,17 @@ export function isOfType(value: Json, type: TypeName): boolean {
   }
 }
 
+const scalarsOf = new WeakMap<SchemaNode, ReadonlySet<Json>>();
+
+/** Whether a value is among those that a schema lists; true where it lists none. */
+function isListed(value: Json, node: SchemaNode): boolean {
+  if (node.values === undefined) return true;
+  if (typeof value === 'object' && value !== null) return node.values.some((one) => equalJson(one, value));
+  const scalars = scalarsOf.get(node) ?? new Set(node.values);
+  scalarsOf.set(node, scalars);
+  return scalars.has(value);
+}
+
 /** Whether a value satisfies a schema with all that it refers to. */
 export function satisfies(strings: StringCompiler, value: Json, node: SchemaNode): boolean {
   const holds = (part: SchemaNode) => satisfies(strings, value, part);
@@ -57,7 +68,7 @@ export function satisfies(strings: StringCompiler, value: Json, node: SchemaNode
 export function satisfiesAlone(strings: StringCompiler, value: Json, node: SchemaNode): boolean {
   if (node.isFalse) return false;
   if (node.types !== undefined && ![...node.types].some((type) => isOfType(value, type))) return false;
-  if (node.values !== undefined && !node.values.some((one) => equalJson(one, value))) return false;
+  if (!isListed(value, node)) return false;
   if (typeof value === 'number') return satisfiesNumber(value, node);
   if (typeof value === 'string') return strings.satisfies(stringRule([node], false), value);
   if (Array.isArray(value)) return satisfiesArray(strings, value, node);

@@ -103,6 +103,11 @@ export const SCHEMAS_BY_KEYWORD: Readonly<Record<string, Make>> = {
     const chosen = types.filter(() => random.chance(30));
     return { type: chosen.length === 0 ? random.pick(types) : chosen };
   },
+  nullable: (random) => ({
+    type: random.pick(['boolean', 'integer', 'string', 'object'] as const),
+    nullable: random.chance(80),
+    ...(random.chance(30) ? { enum: [null, true, 1, 'a', {}] } : {}),
+  }),
   enum: (random) => ({ enum: Array.from({ length: 1 + random.below(8) }, () => anyValue(random)) }),
   const: (random) => ({ const: anyValue(random) }),
   properties: (random) => ({ ...maybe(random, 'object'), properties: properties(random) }),
@@ -156,6 +161,11 @@ export const SCHEMAS_BY_KEYWORD: Readonly<Record<string, Make>> = {
     pattern: random.pick(PATTERNS),
     ...(random.chance(40) ? { maxLength: 5 + random.below(20) } : {}),
     ...(random.chance(20) ? { minLength: random.below(6) } : {}),
+  }),
+  'format of numbers': (random) => ({
+    type: random.pick(['integer', 'number'] as const),
+    format: random.pick(['int32', 'int64', 'float', 'double'] as const),
+    ...(random.chance(30) ? { minimum: number(random) } : {}),
   }),
   format: (random) => ({
     type: 'string',

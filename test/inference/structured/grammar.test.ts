@@ -274,6 +274,18 @@ describe('what is refused', () => {
     ['many members at least', { type: 'object', minProperties: 1e6 }],
     ['a fine step', { type: 'number', multipleOf: 1.23456789 }],
     ['a long chain', { $defs: chain(300), $ref: '#/$defs/d0' }],
+    ['a large object in many places', joined({ properties: many(1000, {}) })],
+    ['a long list in many places', joined({ enum: Array.from({ length: 5000 }, (_, i) => i) })],
+    ['a long tuple in many places', joined({ prefixItems: Array.from({ length: 2000 }, () => ({})) })],
+    ['unions in many places', joined({ anyOf: Array.from({ length: 200 }, (_, i) => ({ minLength: i })) })],
+    [
+      'many rounds of a large object',
+      {
+        properties: { ...many(3000, { type: 'null' }), ...backwards(450) },
+        minProperties: 2999,
+        additionalProperties: false,
+      },
+    ],
     ['deep groups', { pattern: `${'('.repeat(500)}a${')'.repeat(500)}` }],
   ])('too large: %s', (_, schema) => {
     const startedAt = performance.now();
@@ -287,6 +299,27 @@ describe('what is refused', () => {
     expect(takes({ pattern: '^[a-z]{2,}$', maxLength: 1e9 }, '"ab"', '"a"')).toEqual(['"ab"']);
   });
 });
+
+const many = (count: number, schema: Json): JsonObject =>
+  Object.fromEntries(Array.from({ length: count }, (_, i) => [`n${i}`, schema]));
+
+/** A schema joined with another at very many places. */
+const joined = (schema: Json): JsonObject => ({
+  $defs: { large: schema },
+  properties: many(3000, { $ref: '#/$defs/large', minItems: 1 }),
+});
+
+/** Places that each need the next one's length, asked for the other way round. */
+const backwards = (count: number): JsonObject =>
+  Object.fromEntries(
+    Array.from({ length: count }, (_, i) => {
+      const next = i + 1 === count ? {} : { properties: { v: { $ref: `#/properties/b${i + 1}/properties/v` } } };
+      return [
+        `b${i}`,
+        { type: 'object', properties: { v: { type: 'object', required: ['v'], ...next } }, required: ['v'] },
+      ];
+    }),
+  );
 
 function chain(length: number): JsonObject {
   const link = (i: number): Json =>
