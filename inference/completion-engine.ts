@@ -143,7 +143,6 @@ export class CompletionEngine implements CheckingEngine {
     const plan = this.#planner.plan(request);
     const run = async () => {
       const sequence = await this.#open(plan, signal);
-      this.#holding += 1;
       try {
         return await answer(sequence, plan);
       } finally {
@@ -158,13 +157,16 @@ export class CompletionEngine implements CheckingEngine {
     return turn;
   }
 
-  /** Where there is no room, waits for as long as other requests hold some. */
+  /** A sequence, counted as held. Where there is no room, waits for as long as other requests hold some. */
   async #open({ capacity, promptIds }: Plan, signal: AbortSignal | undefined): Promise<Sequence> {
     for (;;) {
       this.#throwIfClosed();
       throwIfCancelled(signal);
       try {
-        return this.#sequences.open(capacity, promptIds);
+        const sequence = this.#sequences.open(capacity, promptIds);
+        // Before anybody else gets a turn, who may find no room.
+        this.#holding += 1;
+        return sequence;
       } catch (error) {
         const isFull = error instanceof InferenceError && error.code === 'OUT_OF_MEMORY';
         if (!isFull || this.#holding === 0) throw error;

@@ -1,4 +1,13 @@
-import { appendFileSync, chmodSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  chmodSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { addAccessKey, openAccessKeys, readAccessKeys, revokeAccessKey } from '../../inference/access-key-file.ts';
@@ -74,6 +83,21 @@ describe('a file of access keys', () => {
     const path = join(temporaryFolder(), 'keys.jsonl');
     writeFileSync(path, Buffer.alloc(16 * 2 ** 20 + 1), { mode: 0o600 });
     expect(() => readAccessKeys(path)).toThrow(expect.objectContaining({ code: 'KEYS_UNREADABLE' }));
+  });
+
+  it.skipIf(process.platform !== 'linux')('leaves nothing open, whatever it holds', () => {
+    const path = newPath();
+    const { secret } = addAccessKey(path, 'a', {}, ports);
+    const keys = openAccessKeys(path);
+    const before = readdirSync('/proc/self/fd').length;
+    for (let i = 0; i < 20; i++) {
+      const { key } = addAccessKey(path, 'b', {}, ports);
+      revokeAccessKey(path, key.id, ports.now);
+      expect(keys.authenticate(secret)).toBeDefined();
+    }
+    chmodSync(path, 0o620);
+    for (let i = 0; i < 20; i++) expect(() => keys.authenticate(secret)).toThrow();
+    expect(readdirSync('/proc/self/fd').length).toBeLessThan(before + 10);
   });
 
   it('keeps a line that was never finished apart from the next', () => {

@@ -53,6 +53,9 @@ describe('an access key', () => {
     ];
     for (const stranger of strangers) expect(findAccessKey(keys, stranger), stranger).toBeUndefined();
     expect(findAccessKey([], secret)).toBeUndefined();
+    // What has not the form of a key opens nothing, whatever hash somebody wrote into the file.
+    const sha256 = createHash('sha256').update('hunter2').digest('hex');
+    expect(findAccessKey([{ ...key, sha256 }], 'hunter2')).toBeUndefined();
   });
 
   it('has a name and limits that are any', () => {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { openAccess } from '../../inference/access.ts';
 import type { AccessKey } from '../../inference/access-keys.ts';
+import type { Asked } from '../../inference/answering.ts';
 import { openRateLimits } from '../../inference/rate-limits.ts';
 import { buildServer } from '../../inference/server.ts';
 import { toyContext } from '../support/toy-context.ts';
@@ -50,6 +51,7 @@ describe('a server with access keys', () => {
     ['another secret', 'Bearer tb-c'],
     ['a secret in capitals', 'Bearer TB-A'],
     ['a long secret', `Bearer ${'x'.repeat(1000)}`],
+    ['the secret in a header that is too long', `Bearer ${' '.repeat(512)}tb-a`],
   ])('refuses %s', async (_, authorization) => {
     const response = await open().get('/v1/models', authorization);
     expect(response.statusCode).toBe(401);
@@ -138,6 +140,38 @@ describe('a server with access keys', () => {
     const failing = { ...CHAT, messages: [{ role: 'user', content: 'fail PROMPT_TOO_LONG' }] };
     for (let i = 0; i < 5; i++) expect((await chat('tb-a', failing)).statusCode).toBe(400);
     expect((await chat('tb-a')).statusCode).toBe(200);
+  });
+
+  it('limits the tokens of texts and of embeddings too', async () => {
+    const { app, pass } = open({ tokensPerMinute: 60 });
+    const post = async (url: string, payload: object) =>
+      (await app.inject({ method: 'POST', url, headers: { authorization: 'Bearer tb-a' }, payload })).statusCode;
+    const embed = (units: number) => post('/v1/embeddings', { model: 'toy/echo', input: 'x'.repeat(units) });
+    // 20 at most, and 40 in the end.
+    expect(await embed(40)).toBe(200);
+    expect(await embed(42)).toBe(429);
+    expect(await embed(20)).toBe(200);
+    pass(3_600_000);
+    const complete = (units: number) =>
+      post('/v1/completions', { model: 'toy/echo', prompt: 'x'.repeat(units), max_tokens: 1 });
+    // The toy counts nothing of a prompt but its two brackets.
+    expect(await complete(10)).toBe(200);
+    expect(await complete(116)).toBe(429);
+    expect(await complete(110)).toBe(200);
+  });
+
+  it('keeps the tokens of an answer whose client left', async () => {
+    const { access, chat, keys } = open({ tokensPerMinute: 60 });
+    await chat('tb-a', { ...CHAT, messages: [{ role: 'user', content: 'fail PROMPT_TOO_LONG' }] });
+    const gone = new AbortController();
+    const answer = access.limitAnswers(async () => {
+      gone.abort();
+      throw new Error('as asked');
+    });
+    const asked = { request: { messages: [], prompt: null, maxTokens: 50 } } as unknown as Asked;
+    const caller = { id: keys.get('tb-a')?.id ?? '' };
+    await expect(answer(asked, { caller, signal: gone.signal })).rejects.toThrow('as asked');
+    expect((await chat('tb-a')).statusCode).toBe(429);
   });
 
   it('hands on the limits that a scheduler keeps', async () => {

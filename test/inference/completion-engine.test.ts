@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CompletionEngine } from '../../inference/completion-engine.ts';
 import type { CompletionRequest } from '../../inference/engine.ts';
+import { InferenceError } from '../../inference/errors.ts';
 import { exactModelFrom } from '../../inference/exact/exact-file.ts';
 import type { ExactModel } from '../../inference/exact/exact-model.ts';
 import { exactSequences } from '../../inference/exact/exact-sequences.ts';
@@ -157,5 +158,75 @@ describe('completions', () => {
       else expect(answer).toEqual(expected);
       expect(await engine.complete(ask)).toEqual(expected);
     }
+  });
+});
+
+/** An engine with room for so many sequences at once, as one over a decoder of bounded memory is. */
+function engineWithRoom(most: number) {
+  const { sequences } = sequencesOf(false);
+  const state = { held: 0, most: 0, isClosed: false };
+  const bounded: Sequences = {
+    contextLength: sequences.contextLength,
+    isConcurrent: true,
+    open(capacity, prompt) {
+      if (state.held >= most) throw new InferenceError('OUT_OF_MEMORY', 'no room for a sequence');
+      const sequence = sequences.open(capacity, prompt);
+      const close = sequence.close.bind(sequence);
+      state.held += 1;
+      state.most = Math.max(state.most, state.held);
+      return Object.assign(sequence, {
+        close() {
+          state.held -= 1;
+          close();
+        },
+      });
+    },
+    async close() {
+      state.isClosed = true;
+      await sequences.close();
+    },
+  };
+  return { engine: new CompletionEngine(model.identity, model.tokenizer, bounded), state };
+}
+
+describe('requests of an engine with little room', () => {
+  const ask = (content: string, maxTokens = 12): CompletionRequest => ({
+    messages: [{ role: 'user', content }],
+    maxTokens,
+  });
+
+  it('wait for those before them, and are answered as with room', async () => {
+    const texts = ['the', 'the cat', 'a', 'b'];
+    const { engine, state } = engineWithRoom(1);
+    const { engine: plain } = engineOf(false, false);
+    const answers = await Promise.all(texts.map((text) => engine.complete(ask(text))));
+    for (const [i, text] of texts.entries()) expect(answers[i]).toEqual(await plain.complete(ask(text)));
+    expect(state).toMatchObject({ held: 0, most: 1 });
+  });
+
+  it('are refused where nobody holds any', async () => {
+    await expect(engineWithRoom(0).engine.complete(ask('the'))).rejects.toMatchObject({ code: 'OUT_OF_MEMORY' });
+  });
+
+  it('leave at once where they are cancelled while they wait', async () => {
+    const { engine } = engineWithRoom(1);
+    const stop = new AbortController();
+    const running = engine.complete(ask('the', 60));
+    const waiting = engine.complete(ask('a'), stop.signal).catch((error) => error.code);
+    await new Promise((resolve) => setImmediate(resolve));
+    stop.abort();
+    expect(await Promise.race([running, waiting])).toBe('CANCELLED');
+    await running;
+  });
+
+  it('are answered where they run and refused where they wait when it is closed, and then the model is freed', async () => {
+    const { engine, state } = engineWithRoom(1);
+    const running = engine.complete(ask('the', 20));
+    const waiting = engine.complete(ask('a')).catch((error) => error.code);
+    await new Promise((resolve) => setImmediate(resolve));
+    await engine.close();
+    expect(state).toMatchObject({ held: 0, isClosed: true });
+    expect((await running).outputIds.length).toBeGreaterThan(0);
+    expect(await waiting).toBe('ENGINE_CLOSED');
   });
 });

@@ -30,6 +30,14 @@ describe('limits of a minute', () => {
     expect(() => admit()).toThrow(refusal(20));
   });
 
+  it('hold no more than a minute’s worth, also of a key that is seen again within the minute', () => {
+    const { admit, advance } = limited(3, null);
+    admit();
+    advance(59);
+    for (let i = 0; i < 3; i++) admit();
+    expect(() => admit()).toThrow(refusal(20));
+  });
+
   it('count each key on its own, and nothing where there is no limit', () => {
     const { admit } = limited(1, null);
     admit(0, 'a');
@@ -57,6 +65,14 @@ describe('limits of a minute', () => {
     expect(() => admit(1)).toThrow(refusal(61));
     advance(61);
     admit(1);
+  });
+
+  it('forgive nothing that was taken beyond, however long the key is not seen', () => {
+    const { admit, advance } = limited(null, 60);
+    admit(0).settle(300);
+    advance(90);
+    admit(0, 'b');
+    expect(() => admit(1)).toThrow(refusal(151));
   });
 
   it('let a request of more than a minute holds in when the minute is whole', () => {

@@ -1,5 +1,6 @@
+import { getEventListeners } from 'node:events';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { InferenceError } from '../../inference/errors.ts';
 import { openScheduler, type Turn } from '../../inference/scheduler.ts';
 import { ServerError } from '../../inference/server-errors.ts';
@@ -59,6 +60,16 @@ describe('scheduler', () => {
     scheduler.close();
   });
 
+  it('lets a key whose requests have ended begin at the end of the turns again (Q4)', async () => {
+    const { ask, end, entered } = manual({ maxActive: 1 });
+    for (const name of ['a1', 'b1']) ask(name);
+    await end('a1');
+    for (const name of ['c1', 'a2']) ask(name);
+    await end('b1');
+    await end('c1');
+    expect(entered).toEqual(['a1', 'b1', 'c1', 'a2']);
+  });
+
   it('holds back a key at its own limit, and nobody else', async () => {
     const { ask, end, entered } = manual({ maxActive: 3, perKey: { active: 1 } });
     for (const name of ['a1', 'a2', 'b1', 'b2', 'c1']) ask(name);
@@ -81,6 +92,10 @@ describe('scheduler', () => {
     await expect(answers[2]).rejects.toMatchObject({ code: 'RATE_LIMITED', at: { retryAfterSeconds: 2 } });
     void ask('b1');
     expect(scheduler.counts).toEqual({ active: 1, waiting: 2 });
+    // One at a time of the key's, however many others may run.
+    const slow = manual({ maxActive: 9, perKey: { active: 1, waiting: 1 } });
+    const [, , third] = ['a1', 'a2', 'a3'].map((name) => slow.ask(name));
+    await expect(third).rejects.toMatchObject({ code: 'RATE_LIMITED', at: { retryAfterSeconds: 2 } });
   });
 
   it('refuses what comes when all places to wait are taken (Q3)', async () => {
@@ -88,6 +103,14 @@ describe('scheduler', () => {
     const answers = ['a1', 'a2', 'a3', 'a4'].map((name) => ask(name));
     await expect(answers[3]).rejects.toMatchObject({ code: 'QUEUE_FULL', at: { retryAfterSeconds: 3 } });
     expect(scheduler.counts).toEqual({ active: 1, waiting: 2 });
+  });
+
+  it('refuses what would fit by itself where another waits before it and the places are taken (Q3, Q5)', async () => {
+    const { ask, scheduler } = manual({ maxPositions: 100, maxWaiting: 1 });
+    ask('a1', { positions: 60 });
+    ask('b1', { positions: 60 });
+    await expect(ask('c1', { positions: 1 })).rejects.toMatchObject({ code: 'QUEUE_FULL' });
+    expect(scheduler.counts).toEqual({ active: 1, waiting: 1 });
   });
 
   it('gives a place of the longest line to one that has fewer waiting (Q3)', async () => {
@@ -176,6 +199,17 @@ describe('scheduler', () => {
     expect(entered).toContain('d1');
   });
 
+  it('lets the next in where what did not fit before it is cancelled (Q5)', () => {
+    const { ask, entered } = manual({ maxPositions: 100 });
+    const stop = new AbortController();
+    ask('a1', { positions: 60 });
+    ask('b1', { positions: 60, signal: stop.signal });
+    ask('c1', { positions: 40 });
+    expect(entered).toEqual(['a1']);
+    stop.abort();
+    expect(entered).toEqual(['a1', 'c1']);
+  });
+
   it('lets one that found no memory wait until another has ended (Q5)', async () => {
     const { ask, end, inside, entered, scheduler } = manual();
     ask('a1');
@@ -210,6 +244,20 @@ describe('scheduler', () => {
     expect(entered.at(-1)).toBe('c1');
   });
 
+  it('does not do one again that found no memory after it was cancelled (Q2)', async () => {
+    const { ask, end, inside, entered, scheduler } = manual();
+    const stop = new AbortController();
+    ask('a1');
+    const two = ask('a2', { signal: stop.signal });
+    stop.abort();
+    inside.get('a2')?.fail(outOfMemory());
+    await expect(two).rejects.toMatchObject({ code: 'CANCELLED' });
+    await turn();
+    expect(scheduler.counts).toEqual({ active: 1, waiting: 0 });
+    await end('a1');
+    expect(entered).toEqual(['a1', 'a2']);
+  });
+
   it('comes to an end where several found no memory', async () => {
     const { ask, end, inside, entered } = manual();
     for (const name of ['a1', 'a2']) ask(name);
@@ -231,6 +279,13 @@ describe('scheduler', () => {
       await end(`a${i}`);
       await one;
     }
+    // What was cancelled says nothing about the time that an answer takes.
+    for (let i = 0; i < 40; i++) {
+      const stop = new AbortController();
+      ask(`b${i}`, { signal: stop.signal }).catch(() => {});
+      stop.abort();
+      await end(`b${i}`);
+    }
     for (const name of ['a1', 'a2', 'a3']) ask(name);
     const full = await ask('a4').catch((error) => error);
     expect(full).toMatchObject({ code: 'QUEUE_FULL' });
@@ -238,6 +293,26 @@ describe('scheduler', () => {
     expect(full.at.retryAfterSeconds).toBeGreaterThan(8);
     expect(full.at.retryAfterSeconds).toBeLessThanOrEqual(10);
     scheduler.close();
+  });
+
+  it('leaves no timer and no listener behind, whatever became of a request', async () => {
+    vi.useFakeTimers();
+    try {
+      const scheduler = openScheduler({ maxActive: 1, maxWaiting: 0 });
+      const { signal } = new AbortController();
+      let end = () => {};
+      const held = new Promise<void>((resolve) => {
+        end = resolve;
+      });
+      const running = scheduler.run({ key: 'a', signal }, () => held);
+      await expect(scheduler.run({ key: 'a', signal }, () => held)).rejects.toMatchObject({ code: 'QUEUE_FULL' });
+      expect([vi.getTimerCount(), getEventListeners(signal, 'abort').length]).toEqual([1, 1]);
+      end();
+      await running;
+      expect([vi.getTimerCount(), getEventListeners(signal, 'abort').length]).toEqual([0, 0]);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   it('closes: cancels those that run, refuses those that wait and those that come', async () => {
