@@ -13,7 +13,8 @@ import { firstModel, runScenario, type Scenario } from '../clients/scenario.ts';
 import { type AgentsModules, agentsScenarios } from '../clients/scenarios/agents.ts';
 import { type AiSdkModules, aiSdkScenarios } from '../clients/scenarios/ai-sdk.ts';
 import { type LangChainModules, langChainScenarios } from '../clients/scenarios/langchain.ts';
-import { type OpenAIModules, openAIScenarios } from '../clients/scenarios/openai.ts';
+import { openAIScenarios } from '../clients/scenarios/openai.ts';
+import type { OpenAIModules } from '../clients/scenarios/openai-client.ts';
 import { openAIResponsesScenarios } from '../clients/scenarios/openai-responses.ts';
 import { type OpenAIDocument, openOpenAIDocument } from './openai-document.ts';
 

@@ -7,7 +7,7 @@
 import { strict as assert } from 'node:assert';
 import type { FunctionTool, ResponseInput } from 'openai/resources/responses/responses';
 import { present, type Scenario } from '../scenario.ts';
-import { type OpenAIModules, openAIClient } from './openai.ts';
+import { type OpenAIModules, openAIClient } from './openai-client.ts';
 import {
   JSON_TOKENS,
   LONG_QUESTION,
