@@ -141,6 +141,16 @@ describe('an answer', () => {
     expect(leases()).toEqual({ now: 0, ever: 1 });
   });
 
+  it('is not given without its receipt, however that is kept', async () => {
+    const fault = new Error('no disk');
+    const put = async () => {
+      throw fault;
+    };
+    const { ask, facts } = open(openToyEngine(), { receipts: { put } });
+    await expect(ask(ASKED)).rejects.toBe(fault);
+    expect(facts).toEqual([]);
+  });
+
   it('is drawn with the seed of run, place and request', async () => {
     const engine = openToyEngine();
     const { ask } = open(engine);
@@ -222,10 +232,43 @@ describe('piece by piece', () => {
     expect(ids).toEqual([[1, 2], [3, 4], [5]]);
   });
 
+  it('has no text after a call, not even for the probabilities of its tokens', async () => {
+    const of = (id: number): TokenLogprobs => ({ id, text: '', bytes: null, logprob: -1, top: [] });
+    const text = '<tool_call>\n{"name": "weather", "arguments": {}}\n</tool_call>';
+    const deltas: Delta[] = [
+      { text, ids: [1], logprobs: [of(1)] },
+      { text: '', ids: [2], logprobs: [of(2)] },
+    ];
+    const { made, events } = await open(scripted(deltas)).stream({ ...calling('call it'), logprobs: 0 });
+    expect(made.content).toBeNull();
+    expect(events.map(({ type }) => type)).toEqual(['call', 'arguments']);
+  });
+
   it('is not signed where the engine showed another text than it answers', async () => {
     const { stream, kept } = open(scripted([{ text: 'yes', ids: [1] }], { text: 'no' }));
     await expect(stream(ASKED)).rejects.toThrow(TypeError);
     expect(kept).toEqual([]);
+  });
+
+  it('is computed again where it found no memory before its first piece', async () => {
+    const engine = openToyEngine();
+    const found: string[] = [];
+    const { stream, ask, leases } = open({
+      complete(request, signal, onDelta) {
+        const said = request.messages[0]?.content ?? '';
+        found.push(said);
+        if (said === 'hello' && found.length === 2) throw new InferenceError('OUT_OF_MEMORY', 'full');
+        return engine.complete(request, signal, onDelta);
+      },
+    });
+    const other = new AbortController();
+    const waits = ask(saying('wait'), other.signal);
+    const answered = stream(saying('hello'));
+    await expect.poll(() => leases()).toEqual({ now: 1, ever: 2 });
+    other.abort();
+    await expect(waits).rejects.toMatchObject({ code: 'CANCELLED' });
+    expect(await answered).toMatchObject({ made: { content: 'echo: hello' } });
+    expect(found).toEqual(['wait', 'hello', 'hello']);
   });
 
   it('is not computed again where it failed for want of memory after a piece', async () => {
@@ -357,4 +400,15 @@ it('stands in the line of its key, with the limits of that key', async () => {
   expect(turns).toMatchObject([{ key: 'k', limits: { active: 3 } }, { key: '' }]);
   expect(turns[1]).not.toHaveProperty('limits');
   expect(turns[0]?.positions).toBeLessThanOrEqual(TOY_IDENTITY.contextLength);
+});
+
+it('asks for as many positions as it may take, at most the context of the model where that is known', async () => {
+  const { ask, turns, forget } = open();
+  await ask(saying('hello'));
+  await ask(asking({ messages: [], prompt: 'a prompt', maxTokens: 9 }));
+  for (let i = 0; i < 2; i++) {
+    await expect(ask(saying('x'.repeat(10_000)))).rejects.toMatchObject({ code: 'PROMPT_TOO_LONG' });
+    forget();
+  }
+  expect(turns.map(({ positions }) => positions)).toEqual([67, 13, TOY_IDENTITY.contextLength, 5064]);
 });

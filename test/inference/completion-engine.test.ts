@@ -230,3 +230,89 @@ describe('requests of an engine with little room', () => {
     expect(await waiting).toBe('ENGINE_CLOSED');
   });
 });
+
+/** An engine whose model wants to say the ids, whatever it is asked. */
+function engineThatSays(ids: readonly number[], contextLength = 1024): CompletionEngine {
+  const sequences: Sequences = {
+    contextLength,
+    open() {
+      let said = 0;
+      let length = 0;
+      return {
+        get length() {
+          return length;
+        },
+        async feed(fed) {
+          length += fed.length;
+          const logits = new Float32Array(model.identity.vocabularySize);
+          logits[ids[said++] ?? 0] = 1;
+          return logits;
+        },
+        close() {},
+      };
+    },
+    embed: async () => new Float32Array(3),
+    async close() {},
+  };
+  return new CompletionEngine(model.identity, model.tokenizer, sequences);
+}
+
+describe('the end of an answer', () => {
+  const messages = [{ role: 'user', content: 'the' }] as const;
+  const answer = async (ids: readonly number[], more: Partial<CompletionRequest>) => {
+    const shown: string[] = [];
+    const request = { messages, maxTokens: ids.length, ...more };
+    const found = await engineThatSays(ids).complete(request, undefined, ({ text }) => shown.push(text));
+    expect(shown.join('')).toBe(found.text);
+    return found;
+  };
+  const idsOf = (said: string) => model.tokenizer.encodeText(said);
+
+  it('shows what could have been the beginning of a stop text', async () => {
+    expect(await answer(idsOf('abc'), { stop: ['bcd'] })).toMatchObject({ text: 'abc', finishReason: 'length' });
+    expect(await answer(idsOf('abcd'), { stop: ['bcd'] })).toMatchObject({ text: 'a', finishReason: 'stop' });
+  });
+
+  it('is a stop where half a character that is left makes the stop text whole', async () => {
+    const [half = 0] = idsOf('€');
+    expect(await answer([half], {})).toMatchObject({ text: '\ufffd', finishReason: 'length' });
+    expect(await answer([half], { stop: ['\ufffd'] })).toMatchObject({ text: '', finishReason: 'stop' });
+  });
+
+  it('is a stop where the form is whole, though more could follow, and its tokens are spent', async () => {
+    const format = { type: 'json_schema', schema: '{"type":"integer"}' } as const;
+    expect(await answer(idsOf('12'), { format })).toMatchObject({ text: '12', finishReason: 'stop' });
+    const tools = [{ name: 'f', description: null, parameters: '{"type":"object"}' }];
+    const toolUse = { tools, choice: { type: 'auto' }, parallel: true } as const;
+    const call = '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>';
+    expect(await answer(idsOf(call), { toolUse })).toMatchObject({ text: call, finishReason: 'stop' });
+    // Free text may always go on.
+    expect(await answer(idsOf('12'), { toolUse })).toMatchObject({ text: '12', finishReason: 'length' });
+    expect(await answer(idsOf('12'), { toolUse, format })).toMatchObject({ text: '12', finishReason: 'stop' });
+  });
+
+  it('is where a claim is wrong, with the id that is right', async () => {
+    const ids = idsOf('abc');
+    const [a = 0, b = 0, c = 0] = ids;
+    const check = (claim: readonly number[]) => engineThatSays(ids).check({ messages, maxTokens: 3 }, claim);
+    expect(await check(ids)).toMatchObject({ outputIds: ids, text: 'abc', finishReason: 'length' });
+    const wrong = { text: null, finishReason: null, masks: null };
+    expect(await check([a, c, c])).toMatchObject({ ...wrong, outputIds: [a, b] });
+    expect(await check([])).toMatchObject({ ...wrong, outputIds: [a] });
+  });
+});
+
+describe('embeddings', () => {
+  it('are zero where the model gives nothing', async () => {
+    expect((await engineThatSays([]).embed(['the'])).vectors).toStrictEqual([[0, 0, 0]]);
+  });
+
+  it('fill the context to its last place and no further', async () => {
+    const [ids = []] = (await engineThatSays([]).embed(['the cat'])).ids;
+    expect((await engineThatSays([], ids.length).embed(['the cat'])).ids).toEqual([ids]);
+    await expect(engineThatSays([], ids.length - 1).embed(['a', 'the cat'])).rejects.toMatchObject({
+      code: 'PROMPT_TOO_LONG',
+      at: { field: 'input', index: 1, limit: ids.length - 1 },
+    });
+  });
+});

@@ -1,5 +1,16 @@
 import { describe, expect, it } from 'vitest';
-import { argmax, decodeChoice, decodeFree, type LogitSource } from '../../inference/decode.ts';
+import {
+  argmax,
+  argmaxOfMask,
+  decodeChoice,
+  decodeFree,
+  drive,
+  type LogitSource,
+  type MaskedOptions,
+  type MaskedPlace,
+  maskIds,
+  withinForm,
+} from '../../inference/decode.ts';
 
 /** Vocabulary 0..7; after a sequence the model prefers what `prefer` says, most wanted first. */
 function toy(prefer: (ids: readonly number[]) => readonly number[]): LogitSource & { readonly fed: number[][] } {
@@ -135,5 +146,98 @@ describe('one of the choices', () => {
         AbortSignal.abort(),
       ),
     ).rejects.toMatchObject({ code: 'CANCELLED' });
+  });
+});
+
+describe('decoding to a form', () => {
+  /** A form with these answers and no other; end ids come where one is whole. */
+  function formOf(answers: readonly (readonly number[])[], taken: readonly number[] = []): MaskedPlace {
+    const open = answers.filter((answer) => taken.every((id, i) => answer[i] === id));
+    const isWhole = open.some(({ length }) => length === taken.length);
+    return {
+      isWhole,
+      isEnd: isWhole && open.length === 1,
+      cost: Math.min(...open.map(({ length }) => length)) - taken.length,
+      mask(remaining) {
+        const ids = new Set(isWhole ? END : []);
+        for (const { [taken.length]: id, length } of open) {
+          if (id !== undefined && length - taken.length <= remaining) ids.add(id);
+        }
+        const bits = Uint32Array.of([...ids].reduce((all, id) => all | (1 << id), 0));
+        return { bits, only: ids.size === 1 ? [...ids][0] : undefined };
+      },
+      take: (id) => formOf(answers, [...taken, id]),
+    };
+  }
+
+  async function decode(
+    answers: readonly (readonly number[])[],
+    order: readonly number[],
+    more: Partial<MaskedOptions> = {},
+  ) {
+    const source = toy(() => order);
+    const positions: number[] = [];
+    const masks: number[][] = [];
+    const decoded = await drive(
+      source,
+      withinForm([0, 0], {
+        maxTokens: 9,
+        endIds: END,
+        start: formOf(answers),
+        choose(logits, position, mask) {
+          positions.push(position);
+          return argmaxOfMask(logits, mask);
+        },
+        onMask: (mask) => masks.push([...maskIds(mask)]),
+        ...more,
+      }),
+    );
+    return { ...decoded, positions, masks, fed: source.fed };
+  }
+
+  const ANSWERS = [
+    [1, 2, 3],
+    [1, 4, 3],
+  ];
+
+  it('asks only where there is something to choose, and tells of every mask', async () => {
+    expect(await decode(ANSWERS, [6, 4, 2])).toEqual({
+      ids: [1, 4, 3],
+      finishReason: 'stop',
+      positions: [3],
+      masks: [[1], [2, 4], [3]],
+      fed: [[0, 0, 1]],
+    });
+  });
+
+  it('asks everywhere where it is told to, to the same end', async () => {
+    expect(await decode(ANSWERS, [6, 4, 2], { asksAlways: true })).toEqual({
+      ids: [1, 4, 3],
+      finishReason: 'stop',
+      positions: [2, 3, 4],
+      masks: [[1], [2, 4], [3]],
+      fed: [[0, 0], [1], [4]],
+    });
+  });
+
+  it('leaves no choice that the tokens left do not reach', async () => {
+    const answers = [
+      [1, 2, 3, 5],
+      [1, 4, 3],
+    ];
+    expect((await decode(answers, [2], { maxTokens: 4 })).ids).toEqual([1, 2, 3, 5]);
+    expect(await decode(answers, [2], { maxTokens: 3 })).toMatchObject({ ids: [1, 4, 3], finishReason: 'stop' });
+  });
+
+  it('ends with an end id, where its tokens are spent, or where it is told to', async () => {
+    const answers = [[1], [1, 2], [1, 2, 3]];
+    expect(await decode(answers, [7])).toMatchObject({ ids: [1, 7], finishReason: 'stop' });
+    expect(await decode(answers, [2], { maxTokens: 2 })).toMatchObject({ ids: [1, 2], finishReason: 'length' });
+    const isStopped = (ids: readonly number[]) => ids.length === 2;
+    expect(await decode(answers, [2], { isStopped })).toMatchObject({ ids: [1, 2], finishReason: 'stop' });
+  });
+
+  it('answers with what is whole already without a token', async () => {
+    expect(await decode([[]], [2])).toMatchObject({ ids: [], finishReason: 'stop', fed: [] });
   });
 });
