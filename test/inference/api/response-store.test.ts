@@ -108,6 +108,16 @@ describe('a store of responses', () => {
     expect(store.findItem('', 'out_a')).toBe(first.output[0]);
   });
 
+  it('takes no id twice from one caller, and from two callers each their own', () => {
+    const store = createResponseStore({ now: () => 0 });
+    store.put('alice', response('a'));
+    expect(() => store.put('alice', response('a', 'y'))).toThrow(TypeError);
+    store.put('bob', response('a', 'z'));
+    expect(store.get('alice', 'a')?.body).toMatchObject({ text: 'x' });
+    expect(store.get('bob', 'a')?.body).toMatchObject({ text: 'z' });
+    expect(store.size.count).toBe(2);
+  });
+
   it('is never over its bounds, and its numbers are those of what it has', () => {
     const step = fc.record({
       owner: fc.constantFrom('a', 'b', 'c'),

@@ -150,6 +150,25 @@ describe('an event stream', () => {
   });
 });
 
+describe('the signal of a client', () => {
+  it('has fired already where the client was gone before it was asked for', async () => {
+    const { socket, reply } = await open();
+    const closed = once(reply.raw, 'close');
+    socket.destroy();
+    await closed;
+    expect(clientSignal(reply).aborted).toBe(true);
+  });
+
+  it('does not fire where the response was whole before it was asked for', async () => {
+    const { socket, stream, reply } = await open();
+    const closed = once(reply.raw, 'close');
+    stream.end();
+    await readAll(socket);
+    await closed;
+    expect(clientSignal(reply).aborted).toBe(false);
+  });
+});
+
 describe('a silent stream', () => {
   beforeEach(() => void vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] }));
   afterEach(() => void vi.useRealTimers());

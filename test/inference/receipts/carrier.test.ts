@@ -3,7 +3,7 @@ import { utf8 } from '../../../attest/core/bytes.ts';
 import type { Json } from '../../../attest/encoding/canonical-json.ts';
 import { signReceipt } from '../../../attest/sign/receipt.ts';
 import type { InferenceRequest } from '../../../attest/trace/inference-request.ts';
-import { type Carried, readCarrier } from '../../../inference/receipts/carrier.ts';
+import { type Carried, MAX_CARRIER_BYTES, readCarrier } from '../../../inference/receipts/carrier.ts';
 import { CarrierError } from '../../../inference/receipts/carrier-error.ts';
 import { readCheckable } from '../../../inference/receipts/checkable.ts';
 import { fingerprintOf } from '../../../inference/receipts/fingerprint.ts';
@@ -258,5 +258,12 @@ describe('refuses', () => {
     ['nothing', ''],
   ])('%s', (_, file) => {
     expect(() => readCarrier(utf8(file))).toThrow(expect.objectContaining({ name: 'EncodingError' }));
+  });
+
+  it('a stream of more bytes than are read', () => {
+    const bytes = new Uint8Array(MAX_CARRIER_BYTES + 1).fill(0x0a);
+    bytes.set(utf8('data: 1'));
+    expect(() => readCarrier(bytes)).toThrow(expect.objectContaining({ name: 'EncodingError' }));
+    expect(() => readCarrier(bytes.subarray(1 << 20))).toThrow();
   });
 });

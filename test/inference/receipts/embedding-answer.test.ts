@@ -60,6 +60,7 @@ describe('finds what the receipt of embeddings does not say', () => {
     ['vectors in another order', { ...BODY, data: [DATA[1] ?? {}, DATA[0] ?? {}, DATA[2] ?? {}] }, 'data.0.index'],
     ['the number of another vector', withItem(2, { index: 1 }), 'data.2.index'],
     ['the digest of another model', { ...BODY, model: `0x${'a'.repeat(64)}` }, 'model'],
+    ['the digest of another model in capitals', { ...BODY, model: `0X${'A'.repeat(64)}` }, 'model'],
     ['more tokens', { ...BODY, usage: { prompt_tokens: 7, total_tokens: 6 } }, 'usage.prompt_tokens'],
     ['more tokens in all', { ...BODY, usage: { prompt_tokens: 6, total_tokens: 7 } }, 'usage.total_tokens'],
   ])('%s', (_, body, field) => {

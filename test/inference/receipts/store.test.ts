@@ -47,6 +47,32 @@ describe('a receipt', () => {
     expect(store.counts).toEqual({ documents: 1, bytes: statSync(file(folder)).size });
   });
 
+  it('is kept for whom it is made while it is written for another', async () => {
+    const store = await open(temporaryFolder());
+    await store.put(ONE, { id: 'a' });
+    // The first is on its way to its file.
+    for (let i = 0; i < 5; i++) await undefined;
+    await store.put(ONE, { id: 'b' });
+    await store.close();
+    for (const id of ['a', 'b']) expect(await store.get(ONE.id, { id })).toEqual(ONE);
+    expect(await store.get(ONE.id, { id: 'c' })).toBeUndefined();
+  });
+
+  it('is waited for where too many others wait for their files (K1)', async () => {
+    const store = await openReceiptStore({
+      folder: temporaryFolder(),
+      parse: () => ({ id: '' }),
+    });
+    const idOf = (i: number) => `rcpt_${String(i).padStart(24, '0')}`;
+    const puts = Array.from({ length: 300 }, (_, i) => store.put({ id: idOf(i) }, null));
+    await Promise.all(puts.slice(0, 256));
+    expect(store.counts.documents).toBe(0);
+    await puts[299];
+    expect(store.counts.documents).toBeGreaterThanOrEqual(300 - 256);
+    await store.close();
+    expect(store.counts.documents).toBe(300);
+  });
+
   it('is found by the ids of responses too, the last so many of them, and by whom it was made for', async () => {
     const store = await open(temporaryFolder(), { maxDocuments: 2 });
     const caller = { id: 'a' };
@@ -166,6 +192,18 @@ describe('bounds', () => {
 });
 
 describe('a folder', () => {
+  it('keeps nothing of a file that could not be put in its place', async () => {
+    const folder = temporaryFolder();
+    mkdirSync(file(folder));
+    const faults: unknown[] = [];
+    const store = await open(folder, { onFault: (error) => faults.push(error) });
+    await store.put(ONE, null);
+    await store.close();
+    expect(faults).toHaveLength(1);
+    expect(readdirSync(folder)).toEqual([`${ONE.id}.json`]);
+    expect(statSync(file(folder)).isDirectory()).toBe(true);
+  });
+
   it('is cleared of what a killed process left, and of nothing else', async () => {
     const folder = temporaryFolder();
     writeFileSync(`${file(folder)}.new-0123`, '{');
