@@ -1,7 +1,9 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { BatchTimes } from '../../../inference/batch-times.ts';
 import { drive, freely, type LogitSource } from '../../../inference/decode.ts';
 import { InferenceError } from '../../../inference/errors.ts';
+import { BatchLoop, type Feed } from '../../../inference/exact/batch-loop.ts';
 import { MOST_BESIDE } from '../../../inference/exact/batch-rows.ts';
 import type { ExactDecoder } from '../../../inference/exact/exact-decoder.ts';
 import { exactSequences } from '../../../inference/exact/exact-sequences.ts';
@@ -306,6 +308,65 @@ describe('the batches of one decoder', () => {
     // Alone again.
     await one?.feed([1]);
     expect(one?.rows?.costOf(64)).toBeLessThan(Number.POSITIVE_INFINITY);
+  });
+});
+
+describe('a batch', () => {
+  /** A loop over the reference; `feed` is of a new sequence and wants the logits of all its ids. */
+  function looped(maxRows: number) {
+    const decoder = openReference(model, { maxRows });
+    const times = new BatchTimes();
+    const record = vi.spyOn(times, 'record');
+    const loop = new BatchLoop(decoder, times);
+    const feed = (ids: readonly number[], more: Partial<Feed> = {}) => {
+      const handle = decoder.openSequence(ids.length);
+      const done = loop.feed({
+        held: { handle, capacity: ids.length, ids: [] },
+        ids,
+        wanted: ids.length,
+        visit: () => true,
+        signal: undefined,
+        assertOpen: () => {},
+        onFault: () => {},
+        ...more,
+      });
+      return { handle, done };
+    };
+    return { loop, feed, record };
+  }
+
+  it('is measured where all of it was computed, rows and logits, and else not', async () => {
+    const { feed, record } = looped(16);
+    await Promise.all([feed([1, 2, 3]).done, feed([4, 5], { wanted: 1 }).done]);
+    expect(record.mock.calls.map(([rows, wanted]) => [rows, wanted])).toEqual([[5, 4]]);
+    await feed([1, 2, 3], { visit: (_, index) => index < 1 }).done;
+    expect(record).toHaveBeenCalledTimes(1);
+  });
+
+  it('tells each sequence how many others were in it, and a new one how many wait', async () => {
+    const { loop, feed } = looped(16);
+    const feeds = [[1], [1, 2], [1, 2, 3, 4]].map((ids) => feed(ids));
+    await Promise.all(feeds.map(({ done }) => done));
+    const beside = feeds.map(({ handle }) => loop.beside(handle));
+    expect(beside.map(({ rows }) => rows)).toEqual([6, 5, 3]);
+    expect(beside.map(({ sequences }) => sequences)).toEqual([2, 2, 2]);
+    const waiting = [[1], [2]].map((ids) => feed(ids).done);
+    expect(loop.beside(-1)).toEqual({ rows: 2, sequences: 2 });
+    await Promise.all(waiting);
+    expect(loop.beside(-1)).toEqual({ rows: 0, sequences: 0 });
+  });
+
+  it('has room for so many that wait beside a new one, and for itself', async () => {
+    const { loop, feed } = looped(3);
+    const waiting = [[1], [2], [3], [4], [5]].map((ids) => feed(ids).done);
+    expect(loop.beside(-1)).toEqual({ rows: 2, sequences: 2 });
+    await Promise.all(waiting);
+  });
+
+  it('has all rows of a prompt that is alone, which nobody waits beside', async () => {
+    const { sequences, forward } = watched(256, 256);
+    await sequences.open(256).feed(Array(3 * MOST_BESIDE).fill(1));
+    expect(forward).toHaveBeenCalledTimes(1);
   });
 });
 

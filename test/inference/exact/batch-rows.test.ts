@@ -23,6 +23,11 @@ describe('rows of a batch', () => {
     expect(dealRows([prompt(1000), prompt(1000), prompt(1000), prompt(1000)], 124)).toEqual([76, 16, 16, 16]);
   });
 
+  it('are the greater half of an odd rest for the oldest', () => {
+    expect(dealRows([prompt(9), prompt(9), prompt(9)], 6)).toEqual([3, 1, 2]);
+    expect(dealRows([prompt(9), prompt(9), prompt(9)], 4)).toEqual([2, 1, 1]);
+  });
+
   it('let short prompts through at once beside a long one', () => {
     expect(dealRows([prompt(1000), prompt(5), prompt(9), prompt(1000)], 128)).toEqual([88, 5, 9, 26]);
   });

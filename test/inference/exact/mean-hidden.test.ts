@@ -47,6 +47,21 @@ describe('the mean hidden state', () => {
     }
   });
 
+  it('lets the event loop have its turn before each part', async () => {
+    const decoder = openReference(model, { maxRows: 1 });
+    const forward = vi.spyOn(decoder, 'forward');
+    const turns = new Set<number>();
+    let isDone = false;
+    const watch = () => {
+      turns.add(forward.mock.calls.length);
+      if (!isDone) setImmediate(watch);
+    };
+    setImmediate(watch);
+    await embeddingsOf(decoder, gain).embed(ids);
+    isDone = true;
+    expect(turns.size).toBeGreaterThanOrEqual(ids.length);
+  });
+
   it('gives its room back, also where it was cancelled', async () => {
     const decoder = openReference(model, { maxRows: 2 });
     const open = vi.spyOn(decoder, 'openSequence');

@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { setImmediate } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import type { Hex } from '../../../attest/core/bytes.ts';
@@ -151,6 +152,36 @@ describe('acquire', () => {
     expect(state.held).toBe(0);
   });
 
+  it('counts a model as used until its last lease ends', async () => {
+    const { start, log } = world({ a: 4, b: 4, c: 4 }, 9);
+    const fleet = await start();
+    const long = await fleet.acquire('a');
+    (await fleet.acquire('b')).release();
+    long.release();
+    (await fleet.acquire('c')).release();
+    expect(log).toEqual(['open a', 'open b', 'close b', 'open c']);
+    await fleet.close();
+  });
+
+  it('keeps to the busy model that it drains, so that another stays open to all', async () => {
+    const { start, log } = world({ a: 4, b: 4, c: 4 }, 9);
+    const fleet = await start();
+    const [one, two] = [await fleet.acquire('a'), await fleet.acquire('a')];
+    const busy = await fleet.acquire('b');
+    const cold = watch(fleet.acquire('c'));
+    // Now the other is the longest unused.
+    one.release();
+    const beside = watch(fleet.acquire('b'));
+    await settle();
+    expect(beside.value?.identity.id).toBe('b');
+    two.release();
+    await settle();
+    expect(cold.value?.identity.id).toBe('c');
+    expect(log).toEqual(['open a', 'open b', 'close a', 'open c']);
+    busy.release();
+    await fleet.close();
+  });
+
   it('closes as many as it takes, and no more', async () => {
     const { start, log } = world({ a: 2, b: 2, c: 2, d: 4 }, 6);
     const fleet = await start();
@@ -258,7 +289,10 @@ describe('acquire', () => {
     const lease = await fleet.acquire('a', late.signal);
     late.abort();
     lease.release();
-    expect((await fleet.acquire('b')).identity.id).toBe('b');
+    expect((await fleet.acquire('b', late.signal).catch(({ code }) => code)) as unknown).toBe('CANCELLED');
+    const { signal } = new AbortController();
+    expect((await fleet.acquire('b', signal)).identity.id).toBe('b');
+    expect(getEventListeners(signal, 'abort')).toEqual([]);
     await fleet.close();
   });
 
@@ -298,6 +332,16 @@ describe('a model that cannot be opened', () => {
     state.time = 1500;
     expect((await fleet.acquire('b')).identity.id).toBe('b');
     expect(fleet.find('b')?.state).toBe('ready');
+    await fleet.close();
+  });
+
+  it('is told as such where its process did not come up, without what that said', async () => {
+    const { start, faults } = world({ a: 1, b: 1 }, 10);
+    const fleet = await start();
+    faults.set('b', () => new ServerError('ENGINE_UNAVAILABLE', '/secret/b.gguf is no GGUF file'));
+    const error = await fleet.acquire('b').catch((fault: unknown) => fault);
+    expect(error).toMatchObject({ code: 'MODEL_UNAVAILABLE', at: { model: 'b', retryAfterSeconds: 10 } });
+    expect(String(error)).not.toContain('secret');
     await fleet.close();
   });
 

@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { defaultMemoryBound, estimateMemory } from '../../../inference/models/memory.ts';
@@ -15,6 +15,20 @@ it.each([
 
 it('this computer has a bound', () => {
   expect(defaultMemoryBound()).toBeGreaterThan(1e8);
+});
+
+it.skipIf(process.platform !== 'linux')('a model is not left open, whatever it is', () => {
+  const paths = [tinyGguf(), tinyGguf({ family: 'qwen2' }), new Uint8Array(24)].map((bytes, i) => {
+    const path = join(temporaryFolder(), `${i}.gguf`);
+    writeFileSync(path, bytes);
+    return path;
+  });
+  const before = readdirSync('/proc/self/fd').length;
+  for (let i = 0; i < 10; i++) {
+    for (const path of paths.slice(0, 2)) estimateMemory(path);
+    expect(() => estimateMemory(paths[2] ?? '')).toThrow();
+  }
+  expect(readdirSync('/proc/self/fd').length).toBeLessThan(before + 10);
 });
 
 it('a model of no weight takes what its process takes, and a broken one says why', () => {
