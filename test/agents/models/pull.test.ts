@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { pullModel } from '../../../agents/models/pull.ts';
@@ -441,6 +442,7 @@ describe('a path', () => {
       { sha256: 'a'.repeat(64) },
       { code: 'CHECKSUM_MISMATCH' },
     ],
+    ['one hash for a folder', (home) => join(home, 'bin'), { sha256: 'a'.repeat(64) }, { code: 'BAD_SHA256' }],
     ['a bad name', (home) => write(join(home, 'x.gguf'), GGUF), { id: '../x' }, { code: 'BAD_MODEL_ID' }],
     [
       'the name of the shipped model',
@@ -452,6 +454,22 @@ describe('a path', () => {
     const { home, pull, names } = user();
     await expect(pull(path(home), settings)).rejects.toMatchObject(expected);
     expect(names()).toEqual([]);
+  });
+
+  it('puts nothing in its place where another process took over meanwhile', async () => {
+    const { home, store, pull, names } = user();
+    const path = write(join(home, 'x.gguf'), GGUF);
+    await pull(path);
+    const before = readFileSync(join(store, 'x/tracebond-model.json'), 'utf8');
+    const lock = join(store, '.x.lock');
+    write(path, OTHER);
+    const onLine = (line: string) => {
+      if (line.includes('Hashing')) write(lock, JSON.stringify({ id: 'other', pid: process.pid, host: hostname() }));
+    };
+    const late = pullModel(path, { env: {}, home, progress: createProgress({ write: onLine }), now: () => 0 });
+    await expect(late).rejects.toMatchObject({ code: 'LOCK_LOST' });
+    expect(readFileSync(join(store, 'x/tracebond-model.json'), 'utf8')).toBe(before);
+    expect(names()).toContain('.x.lock');
   });
 
   it('never takes the place of something that is no model', async () => {
