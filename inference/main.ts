@@ -245,7 +245,11 @@ function probe(host: string, port: number): Promise<void> {
 function toListenError(error: unknown, host: string, port: number): ServerError {
   const { code, message } = error as NodeJS.ErrnoException;
   const at = { host, port };
-  if (code === 'EADDRINUSE') return new ServerError('PORT_IN_USE', `port ${port} of ${host} is in use`, { at });
+  if (code === 'EADDRINUSE') {
+    return new ServerError('PORT_IN_USE', `port ${port} of ${host} is in use: choose another, or 0 for any free one`, {
+      at,
+    });
+  }
   return new ServerError('LISTEN_FAILED', `cannot listen on ${host}:${port}: ${message}`, { at, cause: error });
 }
 

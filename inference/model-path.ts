@@ -31,7 +31,7 @@ export class ModelPathError extends RuntimeError<ModelPathErrorCode> {
   override readonly name = 'ModelPathError';
 }
 
-const SET_UP = 'run `node agents/setup/bootstrap.mjs --model`';
+const PULL = `\`tracebond models pull ${SHIPPED_MODEL.id}\` fetches it`;
 
 /**
  * Finds a model's file, or the folder of a model in safetensors, which holds a `config.json`.
@@ -90,7 +90,7 @@ function pathOf({ id, path, fault }: StoredModel): string {
 function findShipped(env: resolveModelPath.Env, home: string): string {
   const named = env['TRACEBOND_MODEL'];
   const path = named ? resolve(named) : join(modelFolder(env, home), SHIPPED_MODEL.file);
-  const hint = named ? 'mend or unset TRACEBOND_MODEL' : SET_UP;
+  const hint = named ? 'mend or unset TRACEBOND_MODEL' : PULL;
   const size = sizeOf(path);
   if (size === undefined) {
     throw new ModelPathError('MODEL_MISSING', `model ${SHIPPED_MODEL.id} is not at ${path}: ${hint}`, { at: { path } });

@@ -10,6 +10,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
+import { createProgress, type Progress } from '../../agents/setup/progress.mjs';
 import { fromHex } from '../../attest/core/bytes.ts';
 import { RuntimeError } from '../../attest/core/error.ts';
 import { EncodingError } from '../../attest/encoding/errors.ts';
@@ -17,9 +18,10 @@ import { addressOf } from '../../attest/sign/secp256k1.ts';
 import { type AccessKeys, openAccessKeys, readAccessKeys } from '../../inference/access-key-file.ts';
 import type { ProfileName } from '../../inference/engine.ts';
 import { type InferenceServer, isLoopback, serveInference } from '../../inference/main.ts';
-import { modelFolder, resolveModelPath, SHIPPED_MODEL } from '../../inference/model-path.ts';
+import { ModelPathError, modelFolder, resolveModelPath, SHIPPED_MODEL } from '../../inference/model-path.ts';
 import { knownIdentity } from '../../inference/models/known-identity.ts';
 import { markInUse } from '../../inference/models/use-marks.ts';
+import { pullModel } from '../models/pull.ts';
 import { accessKeysPath } from './access-keys.ts';
 import { type Environment, readEnvironment } from './environment.ts';
 
@@ -91,12 +93,17 @@ export function registerServe(program: Command): void {
 }
 
 /**
- * Starts the server that the options describe.
+ * Starts the server that the options describe. The shipped model is fetched if it is asked for and not here.
  *
+ * @param progress - of that download; by default on standard error
  * @throws {@link ServeUsageError} before anything is opened
- * @throws {@link AccessKeyError}, {@link ModelPathError}, {@link ModelError}, {@link ServerError}
+ * @throws {@link AccessKeyError}, {@link ModelPathError}, {@link ModelPullError}, {@link ModelError}, {@link ServerError}
  */
-export async function startInference(options: Options, environment: Environment): Promise<InferenceServer> {
+export async function startInference(
+  options: Options,
+  environment: Environment,
+  progress: Progress = createProgress(process.stderr),
+): Promise<InferenceServer> {
   const { env, home, cache } = environment;
   const port = parsePort(options.port);
   const threads = parseThreads(options.threads);
@@ -105,9 +112,8 @@ export async function startInference(options: Options, environment: Environment)
   const maxMemoryBytes = parseMemory(options.memory);
   const bodyLimit = parseCount('--body-limit', options.bodyLimit, 1, MAX_BODY_MIB);
   const accessKeys = findKeys(options, environment);
-  const models = (options.model ?? [SHIPPED_MODEL.id])
-    .map((name) => resolveModelPath(name, env, home))
-    .map((model) => withKnownIdentity(model, options.profile, environment));
+  const paths = await findModels(options.model ?? [SHIPPED_MODEL.id], environment, progress);
+  const models = paths.map((model) => withKnownIdentity(model, options.profile, environment));
   // A model is not removed while its process may have to start again from its files.
   const marks = models.map(({ id }) => markInUse(modelFolder(env, home), id));
   const unmark = () => {
@@ -177,6 +183,26 @@ function findKeys({ keys, host, insecure, port }: Options, environment: Environm
   }
   console.error(`WARNING: no access control: everybody who reaches ${host}:${port} may use this server`);
   return undefined;
+}
+
+type ModelPath = ReturnType<typeof resolveModelPath>;
+
+/** Where the models lie. Fetches the shipped one as the set-up does, unless somebody named a copy that is not to be had. */
+async function findModels(
+  names: readonly string[],
+  { env, home }: Environment,
+  progress: Progress,
+): Promise<readonly ModelPath[]> {
+  const find = (name: string) => resolveModelPath(name, env, home);
+  // A wrong name is told before anything is fetched.
+  for (const name of names) if (name !== SHIPPED_MODEL.id) find(name);
+  try {
+    return names.map(find);
+  } catch (error) {
+    if (!(error instanceof ModelPathError) || env['TRACEBOND_MODEL']) throw error;
+    await pullModel(SHIPPED_MODEL.id, { env, home, progress });
+    return names.map(find);
+  }
 }
 
 /** A model, with the digests that it had when it was converted, so that it is found by them before it is opened. */

