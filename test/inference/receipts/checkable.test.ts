@@ -7,8 +7,9 @@ import { addressOf } from '../../../attest/sign/secp256k1.ts';
 import { readCarrier } from '../../../inference/receipts/carrier.ts';
 import { readCheckable } from '../../../inference/receipts/checkable.ts';
 import { toReceiptDocument } from '../../../inference/receipts/receipt-document.ts';
-import { embeddingBodyOf, embeddingDocumentOf } from '../../support/embedding-facts.ts';
+import { EMBEDDING_FACTS, embeddingBodyOf, embeddingDocumentOf } from '../../support/embedding-facts.ts';
 import { factsOf, TEST_KEY } from '../../support/receipt-facts.ts';
+import { openToyEngine } from '../../support/toy-engine.ts';
 
 const FACTS = factsOf('hi', 'Oslo.');
 const OF_WORDS = toReceiptDocument(FACTS, signReceipt(FACTS, TEST_KEY)) as unknown as Json;
@@ -62,6 +63,19 @@ describe('a receipt', () => {
     expect(read(chat(OF_WORDS)).compareAround()).toBeUndefined();
     expect(read(chat(OF_VECTORS)).compareAround()).toMatchObject(differs('chat completion'));
     expect(read({ ...embeddingBodyOf(), tracebond: OF_WORDS }).compareAround()).toMatchObject(differs('embeddings'));
+  });
+
+  it('of false embeddings names the vector where the answer has them, and else that there is one', async () => {
+    const { ids, vectors } = EMBEDDING_FACTS;
+    const engine = { ...openToyEngine(), embed: async () => ({ ids, vectors }) };
+    const signed = { vectors: vectors.map((vector, i) => (i === 1 ? [0.5, -0.5] : vector)) };
+    const around = read(embeddingBodyOf(signed));
+    // What was answered is what was signed.
+    expect(around.compareAround()).toBeUndefined();
+    expect(await around.recompute(engine)).toMatchObject({ verdict: 'DIVERGED', field: 'data.1.embedding.0' });
+    const alone = read(embeddingDocumentOf(signed) as unknown as Json);
+    expect(await alone.recompute(engine)).toMatchObject({ verdict: 'DIVERGED', field: 'receipt.vectors' });
+    expect(await read(embeddingBodyOf()).recompute(engine)).toEqual({ verdict: 'MATCH' });
   });
 
   it('of other embeddings does not do for these', () => {

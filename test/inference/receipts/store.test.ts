@@ -194,9 +194,9 @@ describe('bounds', () => {
 describe('a folder', () => {
   it('keeps nothing of a file that could not be put in its place', async () => {
     const folder = temporaryFolder();
-    mkdirSync(file(folder));
     const faults: unknown[] = [];
     const store = await open(folder, { onFault: (error) => faults.push(error) });
+    mkdirSync(file(folder));
     await store.put(ONE, null);
     await store.close();
     expect(faults).toHaveLength(1);
