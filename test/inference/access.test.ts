@@ -1,3 +1,4 @@
+import Fastify from 'fastify';
 import { describe, expect, it } from 'vitest';
 import { openAccess } from '../../inference/access.ts';
 import type { AccessKey } from '../../inference/access-keys.ts';
@@ -103,6 +104,25 @@ describe('a server with access keys', () => {
     expect((await app.inject({ method: 'DELETE', url: '/v1/responses/resp_0' })).statusCode).toBe(401);
     expect((await app.inject({ method: 'HEAD', url: '/v1/models' })).statusCode).toBe(401);
     expect((await get('/nowhere')).statusCode).toBe(404);
+  });
+
+  it('asks on a route whose name only begins like that of a public one', async () => {
+    const { access } = open();
+    const app = Fastify();
+    access.guard(app);
+    const urls = [
+      '/healthz',
+      '/healthzz',
+      '/healthz/all',
+      '/readyz2',
+      '/openapi.json5',
+      '/docs',
+      '/docs2',
+      '/v1/docs/',
+    ];
+    for (const url of urls) app.get(url, async () => 'in');
+    const answered = await Promise.all(urls.map(async (url) => [url, (await app.inject({ url })).body === 'in']));
+    expect(answered.filter(([, isIn]) => isIn).map(([url]) => url)).toEqual(['/healthz', '/docs']);
   });
 
   it('refuses a key from the moment that it is revoked', async () => {

@@ -121,6 +121,38 @@ function scripted(deltas: readonly Delta[], completion: Partial<Completion> = {}
   };
 }
 
+/** An answering whose engine begins 100 ms after it was asked, and ends 200 ms later by the same clock when `go` was called. */
+function timed() {
+  let nowMs = 5000;
+  let go = () => {};
+  const held = new Promise<void>((resolve) => {
+    go = resolve;
+  });
+  const facts: AnswerFacts[] = [];
+  const kept: unknown[] = [];
+  const engine: Engine = {
+    async complete(_request, _signal, onDelta) {
+      nowMs += 100;
+      onDelta?.({ text: 'yes', ids: [1] });
+      await held;
+      nowMs += 200;
+      return { promptIds: [1], outputIds: [1], text: 'yes', finishReason: 'stop', masks: null };
+    },
+  };
+  const scheduler = openScheduler();
+  const answer = createAnswering({
+    models: { find: () => TOY_IDENTITY, acquire: async () => ({ engine, identity: TOY_IDENTITY, release() {} }) },
+    schedulerOf: () => scheduler,
+    privateKey: TEST_KEY,
+    domain: null,
+    receipts: { put: async (_document, ...rest) => void kept.push(rest) },
+    now: Date.now,
+    monotonic: () => nowMs,
+    onAnswered: (one) => facts.push(one),
+  });
+  return { answer, facts, kept, go: () => go() };
+}
+
 describe('an answer', () => {
   it('comes with a receipt for exactly what was asked and answered, which is kept first', async () => {
     const { ask, kept, facts, leases } = open();
@@ -204,6 +236,24 @@ describe('piece by piece', () => {
     expect(starts).toEqual([{ identity: TOY_IDENTITY, fingerprint: whole.fingerprint, created: whole.created }]);
     expect(events.length).toBeGreaterThan(5);
     expect(said(events)).toBe(whole.content);
+  });
+
+  it('begins when the engine does, whether its pieces are wanted or not', async () => {
+    const { answer, facts, kept, go } = timed();
+    const said: string[] = [];
+    const made = answer(ASKED, {
+      signal: new AbortController().signal,
+      caller: { id: 'k' },
+      responseId: 'chatcmpl-1',
+      onStart: () => said.push('start'),
+    }).then(() => said.push('end'));
+    await expect.poll(() => said).toEqual(['start']);
+    go();
+    await made;
+    expect(said).toEqual(['start', 'end']);
+    // Of its own arrival, not of the clock's beginning.
+    expect(facts).toMatchObject([{ startMs: 100, totalMs: 300 }]);
+    expect(kept).toEqual([[{ id: 'k' }, 'chatcmpl-1']]);
   });
 
   it('has calls with their names before their arguments', async () => {

@@ -303,6 +303,50 @@ describe('the end of an answer', () => {
 });
 
 describe('embeddings', () => {
+  it('are refused by an engine that is closed, and awaited by one that closes', async () => {
+    const log: string[] = [];
+    let give = () => {};
+    const held = new Promise<void>((resolve) => {
+      give = resolve;
+    });
+    const { sequences } = sequencesOf(false);
+    const engine = new CompletionEngine(model.identity, model.tokenizer, {
+      ...sequences,
+      async embed() {
+        await held;
+        log.push('vector');
+        return Float32Array.of(1);
+      },
+      async close() {
+        log.push('closed');
+      },
+    });
+    const running = engine.embed(['the']);
+    const closing = Promise.all([engine.close(), engine.close()]);
+    await expect(engine.embed(['the'])).rejects.toMatchObject({ code: 'ENGINE_CLOSED' });
+    await new Promise((resolve) => setImmediate(resolve));
+    give();
+    expect((await running).vectors).toEqual([[1]]);
+    await closing;
+    expect(log).toEqual(['vector', 'closed']);
+  });
+
+  it('end between two texts where they are cancelled', async () => {
+    const stop = new AbortController();
+    let count = 0;
+    const { sequences } = sequencesOf(false);
+    const engine = new CompletionEngine(model.identity, model.tokenizer, {
+      ...sequences,
+      async embed() {
+        count += 1;
+        stop.abort();
+        return Float32Array.of(1);
+      },
+    });
+    await expect(engine.embed(['the', 'cat', 'a'], stop.signal)).rejects.toMatchObject({ code: 'CANCELLED' });
+    expect(count).toBe(1);
+  });
+
   it('are zero where the model gives nothing', async () => {
     expect((await engineThatSays([]).embed(['the'])).vectors).toStrictEqual([[0, 0, 0]]);
   });

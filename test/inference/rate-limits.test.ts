@@ -83,6 +83,14 @@ describe('limits of a minute', () => {
     admit(1000);
   });
 
+  it('say which of them it is', () => {
+    const { admit } = limited(2, 100);
+    admit(100);
+    expect(() => admit(50)).toThrow(/100 tokens a minute/);
+    admit(0);
+    expect(() => admit(0)).toThrow(/2 requests a minute/);
+  });
+
   it('count nothing for what they refuse', () => {
     const { admit } = limited(2, 100);
     admit(100);

@@ -326,6 +326,18 @@ describe('scheduler', () => {
     expect(entered).toEqual(['a1']);
   });
 
+  it('refuses what found no memory too when it closes', async () => {
+    const { ask, scheduler, inside, entered } = manual();
+    ask('a1');
+    const two = ask('a2');
+    inside.get('a2')?.fail(outOfMemory());
+    await turn();
+    expect(scheduler.counts).toEqual({ active: 1, waiting: 1 });
+    scheduler.close();
+    await expect(two).rejects.toMatchObject({ code: 'SERVER_CLOSED' });
+    expect(entered).toEqual(['a1', 'a2']);
+  });
+
   it('is never over a limit and leaves nobody waiting, whatever happens', async () => {
     const request = fc.record({
       key: fc.constantFrom('a', 'b', 'c'),

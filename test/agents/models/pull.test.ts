@@ -456,6 +456,14 @@ describe('a path', () => {
     expect(names()).toEqual([]);
   });
 
+  it('never takes the name of another', async () => {
+    const { home, pull } = user();
+    const own = write(join(home, 'own.gguf'), GGUF);
+    await pull(own, { id: 'mine' });
+    await expect(pull(write(join(home, 'x.gguf'), OTHER), { id: 'mine' })).rejects.toMatchObject({ code: 'ID_TAKEN' });
+    expect(resolveModelPath('mine', {}, home).path).toBe(own);
+  });
+
   it('puts nothing in its place where another process took over meanwhile', async () => {
     const { home, store, pull, names } = user();
     const path = write(join(home, 'x.gguf'), GGUF);

@@ -335,6 +335,19 @@ describe('a model that cannot be opened', () => {
     await fleet.close();
   });
 
+  it('is cold like any other when it was opened later and gave room', async () => {
+    const { start, faults, state } = world({ a: 5, b: 5 }, 9);
+    const fleet = await start({ retryPauseMs: 1500 });
+    faults.set('b', () => new Error('boom'));
+    await expect(fleet.acquire('b')).rejects.toMatchObject({ code: 'MODEL_UNAVAILABLE' });
+    faults.clear();
+    state.time = 1500;
+    (await fleet.acquire('b')).release();
+    (await fleet.acquire('a')).release();
+    expect(fleet.find('b')?.state).toBe('cold');
+    await fleet.close();
+  });
+
   it('is told as such where its process did not come up, without what that said', async () => {
     const { start, faults } = world({ a: 1, b: 1 }, 10);
     const fleet = await start();
@@ -383,6 +396,19 @@ describe('close', () => {
     lease.release();
     await expect(fleet.acquire('a')).rejects.toBeInstanceOf(ServerError);
     expect(state.held).toBe(0);
+  });
+
+  it('tells of an engine that does not close, and goes on', async () => {
+    const { start, told } = world({ a: 5, b: 5 }, 9);
+    const fleet = await start();
+    const lease = await fleet.acquire('a');
+    lease.engine.close = async () => {
+      throw new Error('stuck');
+    };
+    lease.release();
+    expect((await fleet.acquire('b')).identity.id).toBe('b');
+    expect(told).toEqual(['a: Error: stuck']);
+    await fleet.close();
   });
 
   it('closes an engine that came up meanwhile', async () => {

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -116,6 +116,15 @@ describe('findStored and listStore', () => {
     // What is damaged can be removed.
     await removeStored(store, 'tiny');
     expect(readdirSync(store)).toEqual([]);
+  });
+
+  it('take no folder for a file, whatever its size', async () => {
+    const store = await storeWith({ files: [{ name: 'sub', sizeBytes: 5, sha256: 'a'.repeat(64) }] });
+    mkdirSync(join(store, 'tiny', 'sub'));
+    const sizeBytes = statSync(join(store, 'tiny', 'sub')).size;
+    const files = [{ name: 'sub', sizeBytes, sha256: 'a'.repeat(64) }];
+    writeFileSync(join(store, 'tiny', MANIFEST_FILE), JSON.stringify({ ...MANIFEST, files }));
+    expect(findStored(store, 'tiny')?.fault).toMatch(/sub is missing/);
   });
 
   it('refuse a manifest that is too long without reading it as JSON', async () => {

@@ -73,6 +73,26 @@ describe('a receipt', () => {
     expect(store.counts.documents).toBe(300);
   });
 
+  it('knows the last 256 for whom it was made', async () => {
+    const folder = temporaryFolder();
+    const store = await open(folder);
+    for (let i = 0; i < 300; i++) await store.put(ONE, { id: `k${i}` });
+    await store.close();
+    expect(JSON.parse(readFileSync(file(folder), 'utf8')).owners).toHaveLength(256);
+    expect(await store.get(ONE.id, { id: 'k299' })).toEqual(ONE);
+    expect(await store.get(ONE.id, { id: 'k0' })).toBeUndefined();
+  });
+
+  it('that is kept again takes its room once', async () => {
+    const folder = temporaryFolder();
+    const store = await open(folder);
+    for (const id of ['a', 'b', 'b']) {
+      await store.put(ONE, { id });
+      await store.close();
+    }
+    expect(store.counts).toEqual({ documents: 1, bytes: statSync(file(folder)).size });
+  });
+
   it('is found by the ids of responses too, the last so many of them, and by whom it was made for', async () => {
     const store = await open(temporaryFolder(), { maxDocuments: 2 });
     const caller = { id: 'a' };
