@@ -14,12 +14,16 @@ import { type CarriedEmbeddings, readEmbeddingAnswer } from './embedding-answer.
 import { fingerprintOf } from './fingerprint.ts';
 import { endOf, readWholeAnswerTo } from './reading.ts';
 import type { ReceiptDocument } from './receipt-document.ts';
+import { checkResponseEvents, outputItem } from './response-events.ts';
 
 /** Greatest length of a file with a receipt, bytes. */
 export const MAX_CARRIER_BYTES = 64 * 2 ** 20;
 
 /** Nesting of an answer: that of the deepest schema, and what is around it. */
 const MAX_DEPTH = 128;
+
+/** The word that ends OpenAI's streams. */
+const DONE = '[DONE]';
 
 /** What an answer of words says besides its receipt. */
 export type CarriedAnswer = {
@@ -47,10 +51,11 @@ export type Carried = { readonly document: Json; readonly answer: CarriedAnswer 
 export function readCarrier(bytes: Uint8Array): Carried {
   const limits = { maxBytes: MAX_CARRIER_BYTES, maxDepth: MAX_DEPTH };
   if (bytes.length > MAX_CARRIER_BYTES || !isStream(bytes)) return readBody(parseJson(bytes, limits));
-  const events = readEvents(new TextDecoder('utf-8', { fatal: false }).decode(bytes)).map((data) =>
-    parseJsonText(data, limits),
-  );
-  return readStream(events);
+  const events = readEvents(new TextDecoder('utf-8', { fatal: false }).decode(bytes));
+  const done = events.indexOf(DONE);
+  // Clients read no further.
+  if (done >= 0 && done < events.length - 1) throw malformed(DONE, 'expected nothing after it');
+  return readStream(events.slice(0, done < 0 ? undefined : done).map((data) => parseJsonText(data, limits)));
 }
 
 /**
@@ -83,7 +88,7 @@ function isStream(bytes: Uint8Array): boolean {
   return /^(?:data|event|id|retry|):/.test(start);
 }
 
-/** The data of each event; the word that ends OpenAI's streams is no event of ours. */
+/** The data of each event. */
 function readEvents(text: string): readonly string[] {
   return text
     .split(/(?:\r\n|\r|\n){2,}/)
@@ -94,11 +99,19 @@ function readEvents(text: string): readonly string[] {
         .map((line) => line.slice(5).replace(/^ /, ''))
         .join('\n'),
     )
-    .filter((data) => data !== '' && data !== '[DONE]');
+    .filter((data) => data !== '');
 }
 
 const count = z.number().int().nonnegative();
-const usage = z.looseObject({ prompt_tokens: count, completion_tokens: count });
+const usage = z
+  .looseObject({ prompt_tokens: count, completion_tokens: count, total_tokens: count.optional() })
+  .refine(({ prompt_tokens: prompt, completion_tokens: output, total_tokens: total = prompt + output }) => {
+    return total === prompt + output;
+  }, 'expected the sum of its tokens as total_tokens');
+/** This server's answers have one choice, and refuse nothing in words. */
+const first = z.literal(0).optional();
+const role = z.literal('assistant').optional();
+const refusal = z.null().optional();
 const call = z.looseObject({
   id: z.string(),
   type: z.literal('function'),
@@ -110,7 +123,8 @@ const fingerprint = z.string().optional();
 const chatBody = z.looseObject({
   choices: z.tuple([
     z.looseObject({
-      message: z.looseObject({ content: z.string().nullable(), tool_calls: z.array(call).optional() }),
+      index: first,
+      message: z.looseObject({ role, content: z.string().nullable(), refusal, tool_calls: z.array(call).optional() }),
       finish_reason: finish,
     }),
   ]),
@@ -119,28 +133,20 @@ const chatBody = z.looseObject({
 });
 
 const textBody = z.looseObject({
-  choices: z.tuple([z.looseObject({ text: z.string(), finish_reason: finish })]),
+  choices: z.tuple([z.looseObject({ index: first, text: z.string(), finish_reason: finish })]),
   usage: usage.optional(),
   system_fingerprint: fingerprint,
 });
 
 const responseBody = z.looseObject({
   status: z.enum(['completed', 'incomplete']),
-  output: z.array(
-    z.discriminatedUnion('type', [
-      z.looseObject({
-        type: z.literal('message'),
-        content: z.array(z.looseObject({ type: z.literal('output_text'), text: z.string() })),
-      }),
-      z.looseObject({
-        type: z.literal('function_call'),
-        call_id: z.string(),
-        name: z.string(),
-        arguments: z.string(),
-      }),
-    ]),
-  ),
-  usage: z.looseObject({ input_tokens: count, output_tokens: count }).nullish(),
+  output: z.array(outputItem),
+  usage: z
+    .looseObject({ input_tokens: count, output_tokens: count, total_tokens: count.optional() })
+    .refine(({ input_tokens: input, output_tokens: output, total_tokens: total = input + output }) => {
+      return total === input + output;
+    }, 'expected the sum of its tokens as total_tokens')
+    .nullish(),
   system_fingerprint: fingerprint,
 });
 
@@ -222,8 +228,11 @@ const chatChunk = z.looseObject({
   choices: z
     .array(
       z.looseObject({
+        index: first,
         delta: z.looseObject({
+          role,
           content: z.string().nullish(),
+          refusal,
           tool_calls: z
             .array(
               z.looseObject({
@@ -265,7 +274,7 @@ function joinChat(events: readonly Json[]): CarriedAnswer {
 }
 
 const textChunk = z.looseObject({
-  choices: z.array(z.looseObject({ text: z.string(), finish_reason: finish.nullish() })).max(1),
+  choices: z.array(z.looseObject({ index: first, text: z.string(), finish_reason: finish.nullish() })).max(1),
   usage: usage.nullish(),
   system_fingerprint: fingerprint,
 });
@@ -303,28 +312,16 @@ function headOfChunks(chunks: readonly Chunk[]) {
   return headOf(print, last?.prompt_tokens, last?.completion_tokens);
 }
 
-const responseDelta = z.looseObject({
-  type: z.enum(['response.output_text.delta', 'response.function_call_arguments.delta']),
-  output_index: count,
-  delta: z.string(),
-});
-
-/** The answer is that of the last event; what came piece by piece must be the same. */
+/** The answer is that of the last event; what came before, piece by piece and as a whole, must be the same. */
 function readResponseStream(events: readonly Json[], last: Json): Carried {
   const document = fieldsOf(last)['tracebond'];
   if (document === undefined || document === null) throw noReceipt('the last response of the stream has no receipt');
   const body = readPart(responseBody, last);
-  const pieces = new Map<number, string>();
-  for (const event of events) {
-    const delta = responseDelta.safeParse(event).data;
-    if (delta !== undefined) pieces.set(delta.output_index, (pieces.get(delta.output_index) ?? '') + delta.delta);
+  const end = events.at(-1);
+  if (fieldsOf(end ?? null)['type'] !== `response.${body.status}`) {
+    throw malformed('type', `expected response.${body.status} at the end`);
   }
-  body.output.forEach((item, index) => {
-    const whole = item.type === 'message' ? item.content.map(({ text }) => text).join('') : item.arguments;
-    if ((pieces.get(index) ?? '') !== whole) {
-      throw malformed(`output.${index}`, 'the pieces of the stream are not the whole of its last event');
-    }
-  });
+  checkResponseEvents(events.slice(0, -1), body.output);
   return { document, answer: { ...responseAnswer(body), isStream: true } };
 }
 

@@ -245,9 +245,91 @@ describe('refuses', () => {
       'MALFORMED_ANSWER',
     ],
     ['a call far away', () => stream(chunk({ tool_calls: [{ index: 4e9, id: 'x' }] }), ...chunks), 'MALFORMED_ANSWER'],
+    ['words after the end', () => stream(...chunks.slice(0, 2), '[DONE]', ...chunks.slice(2)), 'MALFORMED_ANSWER'],
+    [
+      'a refusal that nobody made',
+      () => body({ ...chat, choices: [{ message: { content: 'Oslo.', refusal: 'No.' }, finish_reason: 'stop' }] }),
+      'MALFORMED_ANSWER',
+    ],
+    ['a refusal in a chunk', () => stream(chunk({ refusal: 'No.' }), ...chunks), 'MALFORMED_ANSWER'],
+    [
+      'a second choice',
+      () => stream({ ...chunk({ content: '' }), choices: [{ index: 1, delta: {} }] }, ...chunks),
+      'MALFORMED_ANSWER',
+    ],
+    ['another sum of tokens', () => body({ ...chat, usage: { ...usage, total_tokens: 8 } }), 'MALFORMED_ANSWER'],
+    [
+      'another sum in a response',
+      () => body({ ...response, usage: { input_tokens: 2, output_tokens: 5, total_tokens: 8 } }),
+      'MALFORMED_ANSWER',
+    ],
     ['pieces that are not the whole', () => stream(...deltas.filter((_, i) => i !== 2)), 'MALFORMED_ANSWER'],
   ])('%s', (_, act, code) => {
     expect(refuse(act).code).toBe(code);
+  });
+
+  const at = (type: string, more: Fields): Fields => ({ type: `response.${type}`, ...more });
+  const part = (words: string) => ({ output_index: 0, part: { type: 'output_text', text: words } });
+  const say = (words: string) => ({ output_index: 0, text: words });
+  const args = (more: Fields) => ({ output_index: 1, arguments: FIRST?.arguments ?? '', ...more });
+  const item = (index: number, one: Json) => ({ output_index: index, item: one });
+  const among = (event: Fields) => () => stream(...deltas.slice(0, -1), event, ...deltas.slice(-1));
+  const { arguments: words, ...name } = functionCall(FIRST);
+  it.each<readonly [string, Fields, Fields]>([
+    ['a text', at('output_text.done', say('So:')), at('output_text.done', say('No:'))],
+    ['a part', at('content_part.done', part('So:')), at('content_part.done', part('No:'))],
+    ['a new part', at('content_part.added', part('')), at('content_part.added', part('No:'))],
+    ['an item', at('output_item.done', item(0, message('So:'))), at('output_item.done', item(0, message('No:')))],
+    [
+      'a new item',
+      at('output_item.added', item(0, { ...message(''), content: [] })),
+      at('output_item.added', item(0, message('No:'))),
+    ],
+    [
+      'the kind of an item',
+      at('output_item.done', item(1, functionCall(FIRST))),
+      at('output_item.done', item(0, functionCall(FIRST))),
+    ],
+    [
+      'a call',
+      at('output_item.done', item(1, functionCall(FIRST))),
+      at('output_item.done', item(1, functionCall(SECOND))),
+    ],
+    [
+      'a new call',
+      at('output_item.added', item(1, { ...name, arguments: '' })),
+      at('output_item.added', item(1, { ...name, name: 'pay', arguments: '' })),
+    ],
+    [
+      'arguments',
+      at('function_call_arguments.done', args({})),
+      at('function_call_arguments.done', args({ arguments: '{}' })),
+    ],
+    [
+      'the name of a call',
+      at('function_call_arguments.done', args({ name: 'weather' })),
+      at('function_call_arguments.done', args({ name: 'pay' })),
+    ],
+    [
+      'a piece of no item',
+      at('output_text.delta', { output_index: 0, delta: '' }),
+      at('output_text.delta', { output_index: 9, delta: 'No' }),
+    ],
+    [
+      'output before the end',
+      at('created', { response: { output: [] } }),
+      at('created', { response: { output: [message('No:')] } }),
+    ],
+    ['another kind of event', at('in_progress', { response: {} }), at('refusal.done', { refusal: 'No.' })],
+    [
+      'an end before the end',
+      at('in_progress', { response: {} }),
+      at('completed', { response: { ...response, output: [message('No:')] } }),
+    ],
+  ])('an event of a response that says otherwise: %s', (_, right, wrong) => {
+    expect(words).toBe(FIRST?.arguments);
+    expect(judge(among(right)() as Carried)).toBeUndefined();
+    expect(refuse(among(wrong)).code).toBe('MALFORMED_ANSWER');
   });
 
   it.each([
