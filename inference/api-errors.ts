@@ -155,8 +155,9 @@ export function toErrorReply(error: unknown): ErrorReply {
   return typeof seconds === 'number' ? { ...reply(status, body), retryAfterSeconds: seconds } : reply(status, body);
 }
 
-/** The parameter of a field of the engine's port; a tool's has its index. */
+/** The parameter of a field of the engine's port; a tool's and that of a text to embed have their index. */
 function nameField({ field, index }: RuntimeError['at']): string | undefined {
+  if (field === 'input' && typeof index === 'number') return `input[${index}]`;
   if (field === 'tools' && typeof index === 'number') return `tools[${index}].function.parameters`;
   return typeof field === 'string' && Object.hasOwn(PARAMETERS, field) ? PARAMETERS[field] : undefined;
 }
@@ -177,7 +178,16 @@ function toKnown(error: unknown): RuntimeError | undefined {
   }
   if (error instanceof ApiError || error instanceof ServerError || error instanceof InferenceError) return error;
   if (RuntimeError.is(error)) return undefined;
-  const code = error instanceof Error ? (error as { code?: unknown }).code : undefined;
+  if (!(error instanceof Error)) return undefined;
+  const { code, statusCode } = error as { code?: unknown; statusCode?: unknown };
   const row = typeof code === 'string' ? FRAMEWORK[code] : undefined;
-  return row === undefined ? undefined : new ApiError(row[0], row[1], { cause: error });
+  if (row !== undefined) return new ApiError(row[0], row[1], { cause: error });
+  return typeof statusCode === 'number' ? toStatusFault(statusCode, error) : undefined;
+}
+
+/** What a part of the framework refuses without a code of ours: files of `/docs`, by a path that leads out of them or a range that none has. */
+function toStatusFault(status: number, cause: Error): ApiError | undefined {
+  if (status === 403 || status === 404) return new ApiError('NOT_FOUND', 'no such file', { cause });
+  if (status < 400 || status >= 500) return undefined;
+  return new ApiError('BAD_REQUEST', 'not a request that this route takes', { cause });
 }

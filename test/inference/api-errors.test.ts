@@ -118,6 +118,8 @@ describe('parameter', () => {
     expect(param(new InferenceError('PROMPT_TOO_LONG', 'x'))).toBe('messages');
     expect(param(new InferenceError('REQUEST_MALFORMED', 'x', { at: { field: 'maxTokens' } }))).toBe('max_tokens');
     expect(param(new InferenceError('REQUEST_MALFORMED', 'x', { at: { field: 'toString' } }))).toBe(null);
+    const text = { at: { field: 'input', index: 3, limit: 8 } };
+    expect(param(new InferenceError('PROMPT_TOO_LONG', 'x', text))).toBe('input[3]');
   });
 });
 
