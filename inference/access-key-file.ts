@@ -7,7 +7,17 @@
  * @module
  */
 
-import { closeSync, fstatSync, fsyncSync, mkdirSync, openSync, readSync, statSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import {
   type AccessKey,
@@ -114,13 +124,18 @@ function versionOf(path: string): string {
 function readText(path: string): string | undefined {
   let descriptor: number;
   try {
-    descriptor = openSync(path, 'r');
+    // A pipe would hold up everything until somebody writes to it.
+    descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw unreadable(path, cause);
   }
   try {
-    const { size, mode } = fstatSync(descriptor);
+    const found = fstatSync(descriptor);
+    if (!found.isFile()) {
+      throw new AccessKeyError('KEYS_UNREADABLE', `${path} is no file`, { at: { file: path } });
+    }
+    const { size, mode } = found;
     // Whoever writes to it lets himself in.
     if ((mode & 0o022) !== 0) {
       throw new AccessKeyError('KEYS_UNSAFE', `others than its owner may write to ${path}: chmod 600 it`, {

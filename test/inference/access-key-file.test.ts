@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import {
   appendFileSync,
   chmodSync,
@@ -78,6 +79,23 @@ describe('a file of access keys', () => {
     expect(() => readAccessKeys(path)).toThrow(expect.objectContaining({ code: 'KEYS_UNREADABLE' }));
     expect(() => addAccessKey(path, 'a', {}, ports)).toThrow(expect.objectContaining({ code: 'KEYS_UNREADABLE' }));
   });
+
+  it.skipIf(process.platform === 'win32')(
+    'is refused where it is a pipe that nobody writes to, and holds up nothing',
+    () => {
+      const path = join(temporaryFolder(), 'keys.jsonl');
+      const made = spawnSync('mkfifo', ['-m', '600', path]);
+      expect(made.status).toBe(0);
+      // In a process of its own: one that waits for a writer would wait for ever.
+      const module = new URL('../../inference/access-key-file.ts', import.meta.url).href;
+      const script = `import(${JSON.stringify(module)}).then(({ readAccessKeys }) => readAccessKeys(${JSON.stringify(path)}))
+      .catch(({ code }) => console.log(code))`;
+      const run = spawnSync(process.execPath, ['--import', import.meta.resolve('tsx'), '-e', script], {
+        timeout: 20_000,
+      });
+      expect(String(run.stdout).trim()).toBe('KEYS_UNREADABLE');
+    },
+  );
 
   it('is refused beyond its size before it is read', () => {
     const path = join(temporaryFolder(), 'keys.jsonl');
