@@ -64,7 +64,9 @@ export function createAnswering(options: createAnswering.Options): Answering {
     const known = models.find(asked.model);
     if (known === undefined) {
       const name = JSON.stringify(asked.model.slice(0, 256));
-      throw new ApiError('MODEL_NOT_FOUND', `model ${name} is not served here`, { at: { param: 'model' } });
+      throw new ApiError('MODEL_NOT_FOUND', `model ${name} is not served here; GET /v1/models lists what is`, {
+        at: { param: 'model' },
+      });
     }
     // What can be refused without the model is refused before it is opened.
     if (known.identity !== undefined) checkPinned(asked, known.identity);

@@ -49,7 +49,9 @@ export function createEmbedding(options: createEmbedding.Options): Embedding {
     const known = models.find(model);
     if (known === undefined) {
       const name = JSON.stringify(model.slice(0, 256));
-      throw new ApiError('MODEL_NOT_FOUND', `model ${name} is not served here`, { at: { param: 'model' } });
+      throw new ApiError('MODEL_NOT_FOUND', `model ${name} is not served here; GET /v1/models lists what is`, {
+        at: { param: 'model' },
+      });
     }
     const limits = caller === null ? undefined : limitsOf(caller);
     const turn = {

@@ -66,12 +66,17 @@ export function printReceiptReport(report: ReceiptReport): void {
   if (recomputed !== undefined) console.log(`  recomputed ${recomputed}`);
   const words = checked.map((name) => WORDS[name]).join('; ');
   console.log(`  checked    ${words === '' ? 'nothing' : words}`);
-  const { promptTokens, outputTokens, timing } = report;
+  const { promptTokens, outputTokens } = report;
+  const duration = Math.round(report.timing.checkMs);
   if (checked.includes('output')) {
-    console.log(`  computed   ${promptTokens} tokens of prompt, ${outputTokens} of output in ${timing.checkMs} ms`);
+    console.log(`  computed   prompt of ${tokens(promptTokens)}, output of ${tokens(outputTokens)}, in ${duration} ms`);
   }
-  if (checked.includes('vectors')) console.log(`  computed   ${promptTokens} tokens of text in ${timing.checkMs} ms`);
+  if (checked.includes('vectors')) console.log(`  computed   texts of ${tokens(promptTokens)}, in ${duration} ms`);
   console.log('  not proved: who asked, how often it was asked, the times, and that the model is wise');
+}
+
+function tokens(count: number): string {
+  return count === 1 ? '1 token' : `${count} tokens`;
 }
 
 function aroundOf({ answer, isStream }: ReceiptReport): string {

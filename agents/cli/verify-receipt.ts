@@ -167,7 +167,8 @@ function explain(outcome: Outcome, { request }: Checkable, { identity }: Checkin
   const obstacle = obstacleOf(request, identity);
   if (obstacle === undefined) return { message: 'the engine failed on this computer' };
   const field = fields[obstacle];
-  return { message: `the receipt is for the ${field} ${request[field]}, at hand is ${identity[field]}` };
+  const hint = obstacle === 'MODEL_NOT_AT_HAND' ? ': name the model with --model, its numerics with --profile' : '';
+  return { message: `the receipt is for the ${field} ${request[field]}, at hand is ${identity[field]}${hint}` };
 }
 
 /** @throws {@link VerifyReceiptUsageError} if there is nothing to read */

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { existsSync } from 'node:fs';
 import { lstat, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { withLock } from '../../agents/setup/lock.mjs';
@@ -15,6 +16,8 @@ import { checkModelId } from '../../inference/models/manifest.ts';
 import { findStored, listStore, removeStored } from '../../inference/models/store.ts';
 import { usersOf } from '../../inference/models/use-marks.ts';
 import { toPullError } from './errors.ts';
+
+const SHIPPED_DIGEST: Hex = `0x${SHIPPED_MODEL.sha256}`;
 
 /** What was removed: paths, and bytes of all together. */
 export type RemovedModel = {
@@ -59,14 +62,14 @@ export async function removeModel(id: string, options: RemoveOptions): Promise<R
   }
 }
 
-async function removeOne(folder: string, id: string, { cache }: RemoveOptions): Promise<RemovedModel> {
+async function removeOne(folder: string, id: string, options: RemoveOptions): Promise<RemovedModel> {
   refuseUsed(folder, id);
   const known = findStored(folder, id);
   const own = join(folder, id);
   const sizeBytes = await sizeOf(own);
   await removeStored(folder, id);
   const staging = join(folder, `.pull-${id}`);
-  const rest = await removeAll([staging, ...derivedOf(known?.manifest?.digest, folder, cache)]);
+  const rest = await removeAll([staging, ...derivedOf(known?.manifest?.digest, folder, options)]);
   const origin = known?.manifest?.origin;
   return {
     paths: [own, ...rest.paths],
@@ -75,23 +78,23 @@ async function removeOne(folder: string, id: string, { cache }: RemoveOptions): 
   };
 }
 
-async function removeShipped(folder: string, { env, cache }: RemoveOptions): Promise<RemovedModel> {
+async function removeShipped(folder: string, options: RemoveOptions): Promise<RemovedModel> {
   refuseUsed(folder, SHIPPED_MODEL.id);
   const parts = (await readdir(folder)).filter(
     (name) => name.startsWith(`${SHIPPED_MODEL.file}.`) && name.endsWith('.part'),
   );
   const own = [join(folder, SHIPPED_MODEL.file), ...parts.map((name) => join(folder, name))];
   const file = await removeAll(own);
-  // A copy elsewhere still uses what was made.
-  const elsewhere = env['TRACEBOND_MODEL'] || null;
-  const derived = elsewhere === null ? derivedOf(`0x${SHIPPED_MODEL.sha256}`, folder, cache) : [];
-  const rest = await removeAll(derived);
+  const elsewhere = options.env['TRACEBOND_MODEL'] || null;
+  const rest = await removeAll(derivedOf(SHIPPED_DIGEST, folder, options));
   return { paths: [...file.paths, ...rest.paths], sizeBytes: file.sizeBytes + rest.sizeBytes, kept: elsewhere };
 }
 
-/** What was made from files that no model of the store has any more. */
-function derivedOf(digest: Hex | undefined, folder: string, cache: string): string[] {
+/** What was made from files that no model has any more: none of the store, nor the shipped one here or elsewhere. */
+function derivedOf(digest: Hex | undefined, folder: string, { env, cache }: RemoveOptions): string[] {
   if (digest === undefined || listStore(folder).some(({ manifest }) => manifest?.digest === digest)) return [];
+  const hasShipped = Boolean(env['TRACEBOND_MODEL']) || existsSync(join(folder, SHIPPED_MODEL.file));
+  if (digest === SHIPPED_DIGEST && hasShipped) return [];
   return derivedFolders(cache, digest);
 }
 

@@ -54,6 +54,10 @@ export function openGgufSource(path: string): ModelSource {
     };
   } catch (fault) {
     source.close();
+    // Of several models it says which one.
+    if (fault instanceof ModelError && !fault.message.includes(path)) {
+      throw new ModelError(fault.code, `${path}: ${fault.message}`, { at: fault.at, cause: fault });
+    }
     throw fault;
   }
 }

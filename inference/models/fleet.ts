@@ -180,7 +180,9 @@ class EngineFleet<E extends FleetEngine> implements Fleet<E> {
     const slot = this.#slot(idOrDigest);
     if (slot === undefined) {
       const name = JSON.stringify(idOrDigest.slice(0, 256));
-      throw new ApiError('MODEL_NOT_FOUND', `model ${name} is not served here`, { at: { param: 'model' } });
+      throw new ApiError('MODEL_NOT_FOUND', `model ${name} is not served here; GET /v1/models lists what is`, {
+        at: { param: 'model' },
+      });
     }
     if (slot.phase === 'ready' && !slot.isDraining) return this.#lease(slot);
     if (slot.phase === 'cold' && slot.fault !== undefined && this.#now() < slot.fault.until) throw slot.fault.error;

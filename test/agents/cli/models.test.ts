@@ -154,6 +154,21 @@ describe('tracebond models', () => {
     expect(readdirSync(home)).toContain('tiny.gguf');
   });
 
+  it('rm keeps what was made from the shipped model while it is here, whoever has the same file', async () => {
+    const { cache, models, path, run } = start();
+    await run('pull', path, '--name', 'one');
+    const manifest = join(models, 'one/tracebond-model.json');
+    const text = readFileSync(manifest, 'utf8').replaceAll(sha256Hex(readFileSync(path)), SHIPPED_MODEL.sha256);
+    writeFileSync(manifest, text);
+    writeFileSync(join(models, SHIPPED_MODEL.file), 'x');
+    const derived = `${SHIPPED_MODEL.sha256}-exact-v1`;
+    mkdirSync(join(cache, derived));
+    await run('rm', 'one');
+    expect(readdirSync(cache).sort()).toEqual([derived, 'models']);
+    await run('rm', SHIPPED_MODEL.id);
+    expect(readdirSync(cache)).toEqual(['models']);
+  });
+
   it('rm refuses a model that a process serves or fetches, and one that is not there', async () => {
     const { models, path, run } = start();
     await run('pull', path, '--name', 'one');

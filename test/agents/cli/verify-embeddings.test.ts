@@ -219,7 +219,7 @@ describe('tracebond verify-receipt, of embeddings', () => {
     expect(lines.join('\n')).toMatch(/^MATCH {2}.*\n {2}receipt {4}rcpt_[0-9a-f]{24}, of embeddings\n/);
     expect(lines.join('\n')).toContain('the vectors, by computing them again');
     const tokens = float.tracebond.ids.flat().length;
-    expect(lines.join('\n')).toMatch(new RegExp(`computed   ${tokens} tokens of text in [0-9.]+ ms`));
+    expect(lines.join('\n')).toMatch(new RegExp(`computed   texts of ${tokens} tokens, in [0-9]+ ms`));
     expect(await call(alone)).toBe(0);
     expect(lines.join('\n')).toMatch(/receipt {4}rcpt_[0-9a-f]{24}\n/);
     expect(await call({ ...float, data: turned(0, 0) }, '--json')).toBe(2);

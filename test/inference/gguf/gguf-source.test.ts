@@ -180,7 +180,9 @@ it.each<[string, () => string, string]>([
   ['no GGUF', () => write(new Uint8Array(64)), 'NOT_GGUF'],
   ['half a GGUF', () => write(tinyGguf().subarray(0, 30_000)), 'TRUNCATED'],
 ])('%s is refused', (_, make, code) => {
-  expect(() => openGgufSource(make())).toThrowError(fault(code));
+  const path = make();
+  expect(() => openGgufSource(path)).toThrowError(fault(code));
+  expect(() => openGgufSource(path)).toThrowError(path);
 });
 
 describeSmolLM2('SmolLM2', (path) => {
