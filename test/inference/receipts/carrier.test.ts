@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { utf8 } from '../../../attest/core/bytes.ts';
 import type { Json } from '../../../attest/encoding/canonical-json.ts';
 import { signReceipt } from '../../../attest/sign/receipt.ts';
-import type { InferenceRequest } from '../../../attest/trace/inference-request.ts';
+import { type InferenceRequest, REQUEST_LIMITS } from '../../../attest/trace/inference-request.ts';
 import { type Carried, MAX_CARRIER_BYTES, readCarrier } from '../../../inference/receipts/carrier.ts';
 import { CarrierError } from '../../../inference/receipts/carrier-error.ts';
 import { readCheckable } from '../../../inference/receipts/checkable.ts';
@@ -340,6 +340,17 @@ describe('refuses', () => {
     ['nothing', ''],
   ])('%s', (_, file) => {
     expect(() => readCarrier(utf8(file))).toThrow(expect.objectContaining({ name: 'EncodingError' }));
+  });
+
+  it('an answer deeper than any schema that it may hold', () => {
+    const around = (depth: number) => {
+      const schema = `${'{"items":'.repeat(depth - 1)}{}${'}'.repeat(depth - 1)}`;
+      const json = JSON.stringify({ ...response, tools: [{ type: 'function', parameters: 0 }] });
+      return utf8(json.replace('"parameters":0', `"parameters":${schema}`));
+    };
+    const { schemaDepth } = REQUEST_LIMITS;
+    expect(readCarrier(around(schemaDepth)).answer).toMatchObject({ surface: 'response', content: 'So:' });
+    expect(() => readCarrier(around(4 * schemaDepth))).toThrow(expect.objectContaining({ name: 'EncodingError' }));
   });
 
   it('a stream of more bytes than are read', () => {
