@@ -191,7 +191,11 @@ function isEnded(path: string, { size } = statSync(path)): boolean {
 }
 
 function absent(path: string): never {
-  throw new AccessKeyError('KEYS_UNREADABLE', `there is no file ${path}`, { at: { file: path } });
+  throw new AccessKeyError(
+    'KEYS_UNREADABLE',
+    `there is no file ${path}: \`tracebond access-keys create NAME\` makes one`,
+    { at: { file: path } },
+  );
 }
 
 function unreadable(path: string, cause: unknown): AccessKeyError {
