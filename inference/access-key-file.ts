@@ -193,7 +193,7 @@ function isEnded(path: string, { size } = statSync(path)): boolean {
 function absent(path: string): never {
   throw new AccessKeyError(
     'KEYS_UNREADABLE',
-    `there is no file ${path}: \`tracebond access-keys create NAME\` makes one`,
+    `there is no file ${path}: \`tracebond access-keys create NAME --file ${path}\` makes one`,
     { at: { file: path } },
   );
 }
