@@ -11,10 +11,11 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { AccessKeys } from './access-key-file.ts';
 import type { AccessKey } from './access-keys.ts';
-import type { Answering, Asked, Caller } from './answering.ts';
+import type { Answering, Caller } from './answering.ts';
 import { ApiError } from './api-errors.ts';
 import type { Embedding } from './embed.ts';
 import { openRateLimits, type RateLimits } from './rate-limits.ts';
+import { mostTokens, tokensIn } from './request-size.ts';
 import type { KeyLimits } from './scheduler.ts';
 
 /** Access keys at work. */
@@ -36,9 +37,6 @@ const PUBLIC = /^\/(?:healthz|readyz|openapi\.json|docs(?:\/.*)?)$/;
 
 /** What is longer is not looked at. */
 const MAX_HEADER = 512;
-
-/** UTF-16 units of text that a token has at least, on average. */
-const UNITS_PER_TOKEN = 2;
 
 /** Puts keys to work; `rates` are the counters of their minutes. */
 export function openAccess(keys: AccessKeys, rates: RateLimits = openRateLimits()): Access {
@@ -89,7 +87,7 @@ export function openAccess(keys: AccessKeys, rates: RateLimits = openRateLimits(
     limitAnswers: (answer) => (asked, options) =>
       limited(
         options,
-        mostTokens(asked),
+        mostTokens(asked.request),
         () => answer(asked, options),
         ({ completion }) => completion.promptIds.length + completion.outputIds.length,
       ),
@@ -101,14 +99,6 @@ export function openAccess(keys: AccessKeys, rates: RateLimits = openRateLimits(
         ({ embeddings }) => embeddings.ids.reduce((sum, ids) => sum + ids.length, 0),
       ),
   };
-}
-
-function mostTokens({ request }: Asked): number {
-  return tokensIn([...request.messages.map(({ content }) => content), request.prompt ?? '']) + request.maxTokens;
-}
-
-function tokensIn(texts: readonly string[]): number {
-  return Math.ceil(texts.reduce((sum, { length }) => sum + length, 0) / UNITS_PER_TOKEN);
 }
 
 function readBearer(header: string | undefined): string {

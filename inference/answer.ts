@@ -22,6 +22,7 @@ import type { ReceiptDomain } from './protocol.ts';
 import { fingerprintOf } from './receipts/fingerprint.ts';
 import { endOf, readAnswerTo } from './receipts/reading.ts';
 import { type ReceiptDocument, toReceiptDocument } from './receipts/receipt-document.ts';
+import { mostTokens } from './request-size.ts';
 import type { KeyLimits, Scheduler } from './scheduler.ts';
 import type { AnswerReader } from './tools/answer-reader.ts';
 
@@ -299,12 +300,8 @@ function bindRequest({ request }: Asked, { model, profile, engine }: ModelIdenti
   }
 }
 
-/** UTF-16 units of text that a token has at least, on average. */
-const UNITS_PER_TOKEN = 2;
-
 /** Positions that a request may take, before its tokens are counted. */
 function positionsOf({ request }: Asked, identity: ModelIdentity | undefined): number {
-  const units = request.messages.reduce((sum, { content }) => sum + content.length, request.prompt?.length ?? 0);
-  const most = Math.ceil(units / UNITS_PER_TOKEN) + request.maxTokens;
+  const most = mostTokens(request);
   return Math.min(most, identity?.contextLength ?? most);
 }

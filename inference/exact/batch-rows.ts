@@ -40,6 +40,5 @@ export function dealRows(needs: readonly Need[], most: number): number[] {
   hungry.forEach((i, done) => {
     room -= give(i, Math.min(want(i), Math.floor(room / (hungry.length - done))));
   });
-  byAge(room);
   return dealt;
 }

@@ -188,7 +188,8 @@ describe('a server with access keys', () => {
       gone.abort();
       throw new Error('as asked');
     });
-    const asked = { request: { messages: [], prompt: null, maxTokens: 50 } } as unknown as Asked;
+    const request = { messages: [], prompt: null, tools: [], toolChoice: { type: 'none' }, maxTokens: 50 };
+    const asked = { request } as unknown as Asked;
     const caller = { id: keys.get('tb-a')?.id ?? '' };
     await expect(answer(asked, { caller, signal: gone.signal })).rejects.toThrow('as asked');
     expect((await chat('tb-a')).statusCode).toBe(429);
