@@ -5,6 +5,7 @@
  */
 
 import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { addAccessKey, readAccessKeys, revokeAccessKey } from '../../inference/access-key-file.ts';
@@ -62,7 +63,9 @@ export function registerAccessKeys(program: Command, io: AccessKeysIo = terminal
     .option('--json', 'print one JSON array')
     .description('ids, names and limits of the keys in force')
     .action((options: Options) => {
-      const all = readAccessKeys(pathOf(options));
+      const path = pathOf(options);
+      // No key has been made yet.
+      const all = options.file === undefined && !existsSync(path) ? [] : readAccessKeys(path);
       if (options.json === true) {
         io.print(JSON.stringify(all.map(({ id, name, limits, created }) => ({ id, name, limits, created }))));
       } else for (const key of all) io.print(describe(key));

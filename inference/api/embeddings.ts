@@ -51,7 +51,8 @@ export const embeddingResponseSchema = z
 const ELSEWHERE: KnownElsewhere = {
   parameters: new Set(['dimensions']),
   values: {
-    input: (value) => Array.isArray(value),
+    // More texts than one request may have here.
+    input: (value) => Array.isArray(value) && value.length > 0,
     'input[]': (value) => typeof value === 'number' || Array.isArray(value),
   },
 };

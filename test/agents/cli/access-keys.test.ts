@@ -58,7 +58,8 @@ describe('tracebond access-keys', () => {
     const made = JSON.parse(await run('create', 'a', '--file', file, '--json'));
     expect(openAccessKeys(file).authenticate(made.key)?.id).toBe(made.id);
     expect(await run('list', '--file', file)).toContain(made.id);
-    await expect(run('list')).rejects.toMatchObject({ code: 'KEYS_UNREADABLE' });
+    expect(await run('list', '--json')).toBe('[]');
+    await expect(run('list', '--file', join(home, 'none.jsonl'))).rejects.toMatchObject({ code: 'KEYS_UNREADABLE' });
   });
 
   it('refuses what is no name, limit or id', async () => {

@@ -76,19 +76,21 @@ describe('POST /v1/embeddings', () => {
   });
 
   it.each([
-    [{ input: ['a'] }, 400, 'model'],
-    [{ model: TOY_IDENTITY.id }, 400, 'input'],
-    [{ ...ask, input: '' }, 400, 'input'],
-    [{ ...ask, input: [] }, 400, 'input'],
-    [{ ...ask, input: ['a', ''] }, 400, 'input[1]'],
-    [{ ...ask, input: [1, 2] }, 400, 'input[0]'],
-    [{ ...ask, dimensions: 2 }, 400, 'dimensions'],
-    [{ ...ask, encoding_format: 'int8' }, 400, 'encoding_format'],
-    [{ ...ask, more: 1 }, 400, 'more'],
-    [{ ...ask, model: 'other' }, 404, 'model'],
-  ])('refuses %j with %d and its parameter', async (payload, status, param) => {
+    [{ input: ['a'] }, 400, 'model', 'missing_required_parameter'],
+    [{ model: TOY_IDENTITY.id }, 400, 'input', 'missing_required_parameter'],
+    [{ ...ask, input: '' }, 400, 'input', 'invalid_value'],
+    [{ ...ask, input: [] }, 400, 'input', 'invalid_value'],
+    [{ ...ask, input: Array(257).fill('a') }, 400, 'input', 'unsupported_value'],
+    [{ ...ask, input: ['a', ''] }, 400, 'input[1]', 'invalid_value'],
+    [{ ...ask, input: [1, 2] }, 400, 'input[0]', 'unsupported_value'],
+    [{ ...ask, dimensions: 2 }, 400, 'dimensions', 'unsupported_parameter'],
+    [{ ...ask, encoding_format: 'int8' }, 400, 'encoding_format', 'invalid_value'],
+    [{ ...ask, more: 1 }, 400, 'more', 'unknown_parameter'],
+    [{ ...ask, model: 'other' }, 404, 'model', 'model_not_found'],
+  ])('refuses %j with %d, its parameter and why', async (payload, status, param, code) => {
     const answer = await serve()(payload);
-    expect([answer.statusCode, JSON.parse(answer.body).error.param]).toEqual([status, param]);
+    expect(answer.statusCode).toBe(status);
+    expect(JSON.parse(answer.body).error).toMatchObject({ param, code });
     expect(kept).toEqual([]);
   });
 });
