@@ -264,7 +264,10 @@ async function register(
   if (known?.manifest != null && originText(known.manifest.origin) !== path) {
     throw taken(options.id, originText(known.manifest.origin));
   }
-  const isFolder = (await stat(path)).isDirectory();
+  const found = await stat(path);
+  const isFolder = found.isDirectory();
+  // A device or a pipe has no end, or waits for somebody to write.
+  if (!isFolder && !found.isFile()) throw notAFile(path);
   if (isFolder && sha256 !== undefined) {
     throw new ModelPullError('BAD_SHA256', '--sha256 is for one file, not for a folder');
   }
@@ -276,17 +279,23 @@ async function register(
   for (const name of names) {
     options.signal?.throwIfAborted();
     const file = isFolder ? join(path, name) : path;
+    const member = await stat(file);
+    if (!member.isFile()) throw notAFile(file);
     // A name that is no plain one is not written down; a lone file is found by its path.
     const shown = FILE_NAME.test(name) ? name : 'model.gguf';
-    files.push({ name: shown, sizeBytes: (await stat(file)).size, sha256: await hashFile(file) });
+    files.push({ name: shown, sizeBytes: member.size, sha256: await hashFile(file) });
   }
   if (sha256 !== undefined && files[0]?.sha256 !== sha256) {
     throw new ModelPullError('CHECKSUM_MISMATCH', `${path} has the SHA-256 ${files[0]?.sha256}, expected ${sha256}`);
   }
   await rm(staging, { recursive: true, force: true });
   await mkdir(staging, { recursive: true });
-  const found = { origin, format: isFolder ? ('safetensors' as const) : ('gguf' as const), files };
-  return await install({ ...found, pin: 'sha256' }, staging, place, options);
+  const registered = { origin, format: isFolder ? ('safetensors' as const) : ('gguf' as const), files };
+  return await install({ ...registered, pin: 'sha256' }, staging, place, options);
+}
+
+function notAFile(path: string): ModelPullError {
+  return new ModelPullError('NO_MODEL_FILES', `${path} is neither a file nor a folder`, { at: { path } });
 }
 
 type Found = Pick<ModelManifest, 'origin' | 'format' | 'files'> & Pick<PulledModel, 'pin'>;

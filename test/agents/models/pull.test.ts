@@ -464,6 +464,17 @@ describe('a path', () => {
     expect(resolveModelPath('mine', {}, home).path).toBe(own);
   });
 
+  it.skipIf(process.platform === 'win32')('of what is no file is not read: it may have no end', async () => {
+    const { home, pull, names } = user();
+    const refusal = { code: 'NO_MODEL_FILES' };
+    await expect(pull('/dev/zero', { id: 'zero' })).rejects.toMatchObject(refusal);
+    const folder = join(home, 'folder');
+    writeFolder(folder, folderFiles(tinyFolder('qwen3')));
+    symlinkSync('/dev/zero', join(folder, 'more.safetensors'));
+    await expect(pull(folder)).rejects.toMatchObject(refusal);
+    expect(names()).toEqual([]);
+  });
+
   it('puts nothing in its place where another process took over meanwhile', async () => {
     const { home, store, pull, names } = user();
     const path = write(join(home, 'x.gguf'), GGUF);
