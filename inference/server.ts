@@ -93,7 +93,7 @@ export function buildServer(
   if (allowedHosts !== undefined) {
     app.addHook('onRequest', async (request) => {
       // A page of any site can resolve its own name to 127.0.0.1 (DNS rebinding); its requests carry that name.
-      if (!allowedHosts.includes(request.hostname)) {
+      if (!allowedHosts.includes(request.hostname.toLowerCase())) {
         throw new ApiError('HOST_NOT_ALLOWED', 'expected a Host header that names this computer');
       }
     });
