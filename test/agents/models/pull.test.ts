@@ -469,6 +469,7 @@ describe('a path', () => {
     const refusal = { code: 'NO_MODEL_FILES' };
     await expect(pull('/dev/zero', { id: 'zero' })).rejects.toMatchObject(refusal);
     const folder = join(home, 'folder');
+    mkdirSync(folder);
     writeFolder(folder, folderFiles(tinyFolder('qwen3')));
     symlinkSync('/dev/zero', join(folder, 'more.safetensors'));
     await expect(pull(folder)).rejects.toMatchObject(refusal);
