@@ -84,7 +84,7 @@ describe('a file of access keys', () => {
     'is refused where it is a pipe that nobody writes to, and holds up nothing',
     () => {
       const path = join(temporaryFolder(), 'keys.jsonl');
-      const made = spawnSync('mkfifo', ['-m', '600', path]);
+      const made = spawnSync('/usr/bin/env', ['mkfifo', '-m', '600', path]);
       expect(made.status).toBe(0);
       // In a process of its own: one that waits for a writer would wait for ever.
       const module = new URL('../../inference/access-key-file.ts', import.meta.url).href;
