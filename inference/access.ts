@@ -10,13 +10,14 @@
 
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { AccessKeys } from './access-key-file.ts';
-import type { AccessKey } from './access-keys.ts';
+import { type AccessKey, AccessKeyError } from './access-keys.ts';
 import type { Answering, Caller } from './answering.ts';
 import { ApiError } from './api-errors.ts';
 import type { Embedding } from './embed.ts';
 import { openRateLimits, type RateLimits } from './rate-limits.ts';
 import { mostTokens, tokensIn } from './request-size.ts';
 import type { KeyLimits } from './scheduler.ts';
+import { ServerError } from './server-errors.ts';
 
 /** Access keys at work. */
 export type Access = {
@@ -63,13 +64,22 @@ export function openAccess(keys: AccessKeys, rates: RateLimits = openRateLimits(
       throw error;
     }
   };
+  const authenticate = (secret: string) => {
+    try {
+      return keys.authenticate(secret);
+    } catch (cause) {
+      if (!(cause instanceof AccessKeyError)) throw cause;
+      // What is wrong with the file is its owner's business alone.
+      throw new ServerError('KEYS_UNAVAILABLE', 'the access keys cannot be read at the moment', { cause });
+    }
+  };
   return {
     guard(app) {
       app.addHook('onRequest', async (request) => {
         // By the route that was found, not by the path as it was written. What finds none is refused as such.
         const route = request.routeOptions.url;
         if (route === undefined || PUBLIC.test(route)) return;
-        const key = keys.authenticate(readBearer(request.headers.authorization));
+        const key = authenticate(readBearer(request.headers.authorization));
         if (key === undefined) throw new ApiError('UNAUTHORIZED', 'the access key is not one of this server');
         known.set(key.id, key.limits);
         callers.set(request, { id: key.id });

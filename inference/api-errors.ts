@@ -107,6 +107,7 @@ const TABLE: { readonly [F in Fault]: Row } = {
   'ServerError.ENGINE_UNAVAILABLE': [503, 'server_error', 'engine_unavailable'],
   'ServerError.ENGINE_CHANGED': [503, 'server_error', 'engine_changed'],
   'ServerError.MODEL_UNAVAILABLE': [503, 'server_error', 'model_unavailable', 'model'],
+  'ServerError.KEYS_UNAVAILABLE': [503, 'server_error', 'keys_unavailable'],
   'ServerError.SERVER_CLOSED': [503, 'server_error', 'server_closed'],
 };
 

@@ -90,7 +90,10 @@ function rank(issue: Issue): number {
 
 function describe(issue: Issue): string {
   if (issue.code === 'invalid_union' && 'options' in issue) {
-    return `expected ${(issue.options as readonly unknown[]).map((value) => JSON.stringify(value)).join(' or ')}`;
+    return `expected ${(issue.options as readonly unknown[])
+      .filter((value) => value !== undefined)
+      .map((value) => JSON.stringify(value))
+      .join(' or ')}`;
   }
   if (issue.code === 'invalid_value')
     return `expected ${issue.values.map((value) => JSON.stringify(value)).join(' or ')}`;

@@ -28,6 +28,8 @@ export type ServerErrorCode =
   | 'MODEL_UNAVAILABLE'
   /** Two models of one server have one name; `at.model`, `at.path` of the second. */
   | 'DUPLICATE_MODEL'
+  /** The file of access keys cannot be read now; the cause says why. */
+  | 'KEYS_UNAVAILABLE'
   /** The server is being closed. */
   | 'SERVER_CLOSED';
 

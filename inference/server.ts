@@ -26,6 +26,7 @@ import { addMetrics } from './routes/metrics.ts';
 import { addModels } from './routes/models.ts';
 import { addReceipts } from './routes/receipts.ts';
 import { addResponses } from './routes/responses.ts';
+import { ServerError } from './server-errors.ts';
 
 /** Nesting of a request body: that of the deepest schema, and what is around it. */
 const MAX_BODY_DEPTH = 80;
@@ -79,7 +80,7 @@ export function buildServer(
   );
   app.setErrorHandler(async (error, request, reply) => {
     const refusal = toErrorReply(error);
-    if (refusal.status === 500) onFault(error);
+    if (refusal.status === 500 || isOperators(error)) onFault(error);
     // Its sender reads the answer when it has sent everything.
     if (refusal.status === 413) await dropBody(request.raw);
     return send(reply, refusal);
@@ -171,4 +172,9 @@ function endConnection(error: Error & { readonly code?: string }, socket: Socket
   ];
   if (socket.writable) socket.write(`${head.join('\r\n')}\r\n\r\n${text}`);
   socket.destroySoon();
+}
+
+/** Whether whoever operates the server has to mend something. */
+function isOperators(error: unknown): boolean {
+  return error instanceof ServerError && error.code === 'KEYS_UNAVAILABLE';
 }

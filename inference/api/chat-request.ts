@@ -133,7 +133,6 @@ export type ChatRequest = {
  * @param body - untrusted, of `readBody`
  * @throws {@link ApiError} with the parameter in `at.param`: `MISSING_PARAMETER`, `UNKNOWN_PARAMETER`, `UNSUPPORTED_PARAMETER` (OpenAI's,
  *   and not this server's), `UNSUPPORTED_VALUE` (likewise), `INVALID_TYPE`, `INVALID_VALUE`
- * @throws {@link InferenceError} `SAMPLING_REFUSED` for a temperature or top-p finer than 1/10,000
  */
 export function parseChatRequest(body: LosslessJson): ChatRequest {
   const exact = withExactSeed(body);

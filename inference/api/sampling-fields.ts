@@ -7,7 +7,7 @@
 import { z } from 'zod';
 import { isJsonObject, type LosslessJson } from '../../attest/encoding/canonical-json.ts';
 import { REQUEST_LIMITS, type Sampling } from '../../attest/trace/inference-request.ts';
-import { MAX_TOP_K, parseSampling } from '../exact/sampler.ts';
+import { MAX_TOP_K, parseSampling, SAMPLING_UNITS } from '../exact/sampler.ts';
 import { decimal, text, UINT64 } from './fields.ts';
 
 /** The fields that decide what is drawn. */
@@ -17,8 +17,8 @@ export const samplingFields = {
     .min(0)
     .max(2)
     .nullish()
-    .describe('0 to 2 in steps of 1/10,000; 0 (default) takes the most probable token always.'),
-  top_p: z.number().min(0.0001).max(1).nullish().describe('0.0001 to 1 in steps of 1/10,000; 1 by default.'),
+    .describe('0 to 2, rounded to 1/10,000; 0 (default) takes the most probable token always.'),
+  top_p: z.number().min(0.0001).max(1).nullish().describe('0.0001 to 1, rounded to 1/10,000; 1 by default.'),
 } as const;
 
 /** Extension of this server. */
@@ -56,9 +56,7 @@ export const neutralSamplingFields = {
 } as const;
 
 /**
- * A sampling in normal form.
- *
- * @throws {@link InferenceError} `SAMPLING_REFUSED` for what is finer than 1/10,000
+ * A sampling in normal form. What is finer than 1/10,000, as sums of binary64 are, is rounded to it; the receipt says to what.
  */
 export function readSampling(fields: {
   readonly temperature?: number | null | undefined;
@@ -66,7 +64,12 @@ export function readSampling(fields: {
   readonly top_k?: number | null | undefined;
 }): Sampling {
   const { temperature, top_p, top_k } = fields;
-  return parseSampling({ temperature: temperature ?? 0, topP: top_p ?? 1, topK: top_k ?? 0 });
+  return parseSampling({ temperature: rounded(temperature ?? 0), topP: rounded(top_p ?? 1), topK: top_k ?? 0 });
+}
+
+/** The nearest multiple of 1/10,000. */
+function rounded(value: number): number {
+  return Math.round(value * SAMPLING_UNITS) / SAMPLING_UNITS;
 }
 
 /** Texts to stop at, as a list. */

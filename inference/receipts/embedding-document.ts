@@ -39,7 +39,7 @@ export type EmbeddingDocument = {
 /** Bounds of a request for embeddings. */
 export const EMBEDDING_LIMITS = {
   /** Texts of one request. */
-  texts: 256,
+  texts: 2048,
   /** UTF-16 units of one text. */
   text: 1 << 20,
 } as const;

@@ -1,7 +1,7 @@
 import Fastify from 'fastify';
 import { describe, expect, it } from 'vitest';
 import { openAccess } from '../../inference/access.ts';
-import type { AccessKey } from '../../inference/access-keys.ts';
+import { type AccessKey, AccessKeyError } from '../../inference/access-keys.ts';
 import type { Asked } from '../../inference/answering.ts';
 import { openRateLimits } from '../../inference/rate-limits.ts';
 import { buildServer } from '../../inference/server.ts';
@@ -193,6 +193,26 @@ describe('a server with access keys', () => {
     const caller = { id: keys.get('tb-a')?.id ?? '' };
     await expect(answer(asked, { caller, signal: gone.signal })).rejects.toThrow('as asked');
     expect((await chat('tb-a')).statusCode).toBe(429);
+  });
+
+  it('says that keys cannot be read, and why to its operator alone', async () => {
+    const fault = new AccessKeyError('KEYS_UNSAFE', 'others may write to /secret/keys');
+    const keys = {
+      authenticate: () => {
+        throw fault;
+      },
+    };
+    const told: unknown[] = [];
+    const access = openAccess(
+      keys,
+      openRateLimits(() => 0),
+    );
+    const app = buildServer(toyContext({ engine: openToyEngine() }), { access, onFault: (error) => told.push(error) });
+    const answer = await app.inject({ url: '/v1/models', headers: { authorization: 'Bearer tb-a' } });
+    expect(answer.statusCode).toBe(503);
+    expect(answer.json().error).toMatchObject({ type: 'server_error', code: 'keys_unavailable' });
+    expect(answer.body).not.toContain('secret');
+    expect(told).toMatchObject([{ code: 'KEYS_UNAVAILABLE', cause: fault }]);
   });
 
   it('hands on the limits that a scheduler keeps', async () => {

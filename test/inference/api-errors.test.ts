@@ -64,6 +64,7 @@ const SERVER: { readonly [C in ServerErrorCode]: string } = {
   ENGINE_CHANGED: '503 engine_changed',
   MODEL_UNAVAILABLE: '503 model_unavailable',
   DUPLICATE_MODEL: '500 internal_error',
+  KEYS_UNAVAILABLE: '503 keys_unavailable',
   SERVER_CLOSED: '503 server_closed',
 };
 

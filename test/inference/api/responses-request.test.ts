@@ -301,10 +301,6 @@ describe('a request of responses', () => {
     expect(refusal(body)).toEqual({ code, param });
   });
 
-  it('refuses samplings finer than 1/10,000', () => {
-    expect(refusal({ ...HELLO, temperature: 0.00001 }).code).toBe('SAMPLING_REFUSED');
-  });
-
   it('bounds the conversation, not the items alone', () => {
     const many = Array.from({ length: REQUEST_LIMITS.messages }, () => ({ role: 'user', content: 'a' }));
     expect(messages(many)).toHaveLength(REQUEST_LIMITS.messages);

@@ -318,7 +318,7 @@ describe('a completion of a text', () => {
     ['stop and JSON', { stop: 'x', response_format: { type: 'json_object' } }, 'invalid_value', 'stop'],
     ['stream_options alone', { stream: false, stream_options: {} }, 'invalid_value', 'stream_options'],
     ['temperature 3', { temperature: 3 }, 'invalid_value', 'temperature'],
-    ['a fine temperature', { temperature: 0.00001 }, 'invalid_value', 'temperature'],
+    ['top_p 0', { top_p: 0 }, 'invalid_value', 'top_p'],
     ['5,000 letters', { prompt: 'x'.repeat(5000) }, 'context_length_exceeded', 'prompt'],
     ['another model', { model: 'x' }, 'model_not_found', 'model'],
   ];

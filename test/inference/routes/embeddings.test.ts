@@ -80,7 +80,7 @@ describe('POST /v1/embeddings', () => {
     [{ model: TOY_IDENTITY.id }, 400, 'input', 'missing_required_parameter'],
     [{ ...ask, input: '' }, 400, 'input', 'invalid_value'],
     [{ ...ask, input: [] }, 400, 'input', 'invalid_value'],
-    [{ ...ask, input: Array(257).fill('a') }, 400, 'input', 'unsupported_value'],
+    [{ ...ask, input: Array(2049).fill('a') }, 400, 'input', 'unsupported_value'],
     [{ ...ask, input: ['a', ''] }, 400, 'input[1]', 'invalid_value'],
     [{ ...ask, input: [1, 2] }, 400, 'input[0]', 'unsupported_value'],
     [{ ...ask, dimensions: 2 }, 400, 'dimensions', 'unsupported_parameter'],
