@@ -13,7 +13,15 @@
 import { type ChildEntry, childEntry } from '../attest/core/entry.ts';
 import type { PartialAnswer } from '../attest/verify/executor.ts';
 import type { ModelLocation } from './child-messages.ts';
-import type { CheckingEngine, Completion, CompletionRequest, Delta, Embeddings, ModelIdentity } from './engine.ts';
+import {
+  type CheckingEngine,
+  type Completion,
+  type CompletionRequest,
+  type Delta,
+  type Embeddings,
+  isSameModel,
+  type ModelIdentity,
+} from './engine.ts';
 import { EngineProcess, type ProcessOptions } from './engine-process.ts';
 import { ServerError } from './server-errors.ts';
 
@@ -140,7 +148,7 @@ class RestartingEngine implements ChildEngine {
 
   #restart(): Promise<EngineProcess> {
     const starting = EngineProcess.start(this.#settings).then(async (fresh) => {
-      if (this.#closing.signal.aborted || !isSame(fresh.identity, this.identity)) {
+      if (this.#closing.signal.aborted || !isSameModel(fresh.identity, this.identity)) {
         await fresh.close();
         if (this.#closing.signal.aborted) throw new ServerError('SERVER_CLOSED', 'server is closing');
         throw new ServerError('ENGINE_CHANGED', 'the model file is not the one this server was started with');
@@ -154,8 +162,4 @@ class RestartingEngine implements ChildEngine {
     });
     return starting;
   }
-}
-
-function isSame(a: ModelIdentity, b: ModelIdentity): boolean {
-  return (Object.keys(a) as (keyof ModelIdentity)[]).every((field) => a[field] === b[field]);
 }

@@ -115,6 +115,11 @@ export type ModelIdentity = {
   readonly vocabularySize: number;
 };
 
+/** Whether two identities are equal in every field. */
+export function isSameModel(a: ModelIdentity, b: ModelIdentity): boolean {
+  return (Object.keys(a) as (keyof ModelIdentity)[]).every((field) => a[field] === b[field]);
+}
+
 /** A model that is loaded, before it answers anything. */
 export type LoadedModel = {
   readonly identity: ModelIdentity;

@@ -11,7 +11,7 @@
  */
 
 import { ApiError } from '../api-errors.ts';
-import type { ModelIdentity } from '../engine.ts';
+import { isSameModel, type ModelIdentity } from '../engine.ts';
 import { InferenceError } from '../errors.ts';
 import { ServerError } from '../server-errors.ts';
 
@@ -329,7 +329,7 @@ class EngineFleet<E extends FleetEngine> implements Fleet<E> {
   async #openSame({ model, identity }: Slot<E>): Promise<E> {
     const engine = await this.#options.open(model, this.#closing.signal);
     const isWanted = !this.#closing.signal.aborted;
-    if (isWanted && (identity === undefined || isSame(engine.identity, identity))) return engine;
+    if (isWanted && (identity === undefined || isSameModel(engine.identity, identity))) return engine;
     await engine.close();
     if (!isWanted) throw closed();
     throw new ServerError('ENGINE_CHANGED', `the files of model ${model.id} are not those it was first opened from`, {
@@ -367,10 +367,6 @@ function refuseAll<E>(slot: Slot<E>, error: Error): void {
   const { waiters } = slot;
   slot.waiters = [];
   for (const { refuse } of waiters) refuse(error);
-}
-
-function isSame(a: ModelIdentity, b: ModelIdentity): boolean {
-  return (Object.keys(a) as (keyof ModelIdentity)[]).every((field) => a[field] === b[field]);
 }
 
 /** What clients are told: the message of a broken model file holds paths of this computer. */
