@@ -5,15 +5,16 @@
  * @module
  */
 
-import { createReadStream } from 'node:fs';
 import { type Command, Option } from 'commander';
+import { defined } from '../../attest/core/defined.ts';
 import { RuntimeError } from '../../attest/core/error.ts';
 import { compare, diverged, type Outcome } from '../../attest/verify/outcome.ts';
 import { EXIT_CODES, faultOf, type Verdict } from '../../attest/verify/verdict.ts';
 import { type CheckedCompletion, checkCompletion, type WrongToken } from '../../inference/check.ts';
-import { InferenceError, ModelError } from '../../inference/errors.ts';
-import { type OpenModel, openModel } from '../../inference/model.ts';
-import { ModelPathError, resolveModelPath, SHIPPED_MODEL } from '../../inference/model-path.ts';
+import { InferenceError } from '../../inference/errors.ts';
+import { openModel } from '../../inference/model.ts';
+import { SHIPPED_MODEL } from '../../inference/model-path.ts';
+import { isNotAtHand, openAtHand, readInput } from './at-hand.ts';
 import { type Environment, readEnvironment } from './environment.ts';
 import { engineOf, threadsOf } from './generate.ts';
 import { type GeneratedClaim, MAX_GENERATED_BYTES, parseGenerated } from './generated.ts';
@@ -64,9 +65,6 @@ const REFUSALS: ReadonlySet<string> = new Set([
   'REQUEST_MALFORMED',
 ]);
 
-/** Codes with which this computer has the model and not the engine. */
-const ENGINE_FAULTS: ReadonlySet<string> = new Set(['ENGINE_ABSENT', 'SELF_TEST_FAILED']);
-
 /** Adds `check` to a program. `exit` receives the exit code of the verdict. */
 export function registerCheck(program: Command, exit: (code: number) => void): void {
   program
@@ -99,7 +97,11 @@ export async function runCheck(
 ): Promise<CheckReport> {
   const engine = engineOf({ profile: 'exact', engine: options.engine });
   const threads = threadsOf(options.threads);
-  const bytes = await readGenerated(options.generated);
+  const bytes = await readInput(
+    options.generated,
+    MAX_GENERATED_BYTES,
+    (message, details) => new CheckUsageError('FILE_UNREADABLE', message, details),
+  );
   const startedAt = performance.now();
   const report = (finding: Finding, readyAt = performance.now(), checked?: CheckedCompletion): CheckReport => {
     const checkMs = checked === undefined ? 0 : performance.now() - readyAt;
@@ -121,8 +123,10 @@ export async function runCheck(
     return report({ verdict: 'INVALID', ...faultOf(error) });
   }
   if (claim.profile !== 'exact') return report({ verdict: 'CANNOT_RECOMPUTE', code: 'OTHER_NUMERICS' });
-  const model = await openAtHand();
-  if (!('sequences' in model)) return report(model);
+  const model = await openAtHand(options.model, environment, (known) =>
+    openModel({ ...known, ...defined({ engine, threads }), onProgress: progress }),
+  );
+  if (isNotAtHand(model)) return report(model);
   try {
     const readyAt = performance.now();
     if (model.commitment !== claim.commitment) {
@@ -144,24 +148,6 @@ export async function runCheck(
   } finally {
     await model.sequences.close();
   }
-
-  async function openAtHand(): Promise<OpenModel | Finding> {
-    try {
-      const { id, path } = resolveModelPath(options.model, environment.env, environment.home);
-      return await openModel({
-        path,
-        id,
-        cacheDir: environment.cache,
-        ...(engine === undefined ? {} : { engine }),
-        ...(threads === undefined ? {} : { threads }),
-        onProgress: progress,
-      });
-    } catch (error) {
-      if (!(error instanceof ModelPathError) && !(error instanceof ModelError)) throw error;
-      const code = ENGINE_FAULTS.has(error.code) ? 'HOST_FAULT' : 'MODEL_NOT_AT_HAND';
-      return { verdict: 'CANNOT_RECOMPUTE', code, message: error.message };
-    }
-  }
 }
 
 /** Holds the fields of a claim against what was computed: tokens first, then what follows from them. */
@@ -177,25 +163,6 @@ export function compareGenerated(claim: GeneratedClaim, checked: CheckedCompleti
       ? undefined
       : compare('logitsDigest', claim.logitsDigest, checked.logitsDigest)) ?? { verdict: 'MATCH' }
   );
-}
-
-/** @throws {@link CheckUsageError} if there is nothing to read */
-async function readGenerated(file: string): Promise<Uint8Array> {
-  const source = file === '-' ? process.stdin : createReadStream(file);
-  const parts: Uint8Array[] = [];
-  let length = 0;
-  try {
-    for await (const part of source as AsyncIterable<Uint8Array>) {
-      parts.push(part);
-      length += part.length;
-      // The reader refuses it by its length.
-      if (length > MAX_GENERATED_BYTES) break;
-    }
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    throw new CheckUsageError('FILE_UNREADABLE', `${file} cannot be read (${code})`, { at: { file }, cause });
-  }
-  return Buffer.concat(parts);
 }
 
 function printCheck(report: CheckReport): void {

@@ -12,6 +12,7 @@ import { join, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { createProgress, type Progress } from '../../agents/setup/progress.mjs';
 import { fromHex } from '../../attest/core/bytes.ts';
+import { defined } from '../../attest/core/defined.ts';
 import { RuntimeError } from '../../attest/core/error.ts';
 import { EncodingError } from '../../attest/encoding/errors.ts';
 import { addressOf } from '../../attest/sign/secp256k1.ts';
@@ -284,13 +285,6 @@ function parseMemory(text: string | undefined): number | undefined {
     );
   }
   return bytes;
-}
-
-/** The object without its undefined fields. */
-function defined<T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
-    [K in keyof T]?: Exclude<T[K], undefined>;
-  };
 }
 
 function nextStopSignal(): Promise<void> {

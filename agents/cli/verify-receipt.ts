@@ -5,19 +5,19 @@
  * @module
  */
 
-import { createReadStream } from 'node:fs';
 import { type Command, Option } from 'commander';
 import type { Hex } from '../../attest/core/bytes.ts';
+import { defined } from '../../attest/core/defined.ts';
 import { RuntimeError } from '../../attest/core/error.ts';
 import type { Outcome } from '../../attest/verify/outcome.ts';
 import { EXIT_CODES, faultOf } from '../../attest/verify/verdict.ts';
 import type { CheckingEngine, ProfileName } from '../../inference/engine.ts';
-import { ModelError } from '../../inference/errors.ts';
 import { openEngine } from '../../inference/model.ts';
-import { ModelPathError, resolveModelPath, SHIPPED_MODEL } from '../../inference/model-path.ts';
+import { SHIPPED_MODEL } from '../../inference/model-path.ts';
 import { type Carried, MAX_CARRIER_BYTES, readCarrier } from '../../inference/receipts/carrier.ts';
 import { type AnswerDifference, type Checkable, readCheckable } from '../../inference/receipts/checkable.ts';
 import { obstacleOf } from '../../inference/receipts/recheck.ts';
+import { isNotAtHand, openAtHand, readInput } from './at-hand.ts';
 import { type Environment, readEnvironment } from './environment.ts';
 import { engineOf, threadsOf } from './generate.ts';
 import { type Checked, type Finding, printReceiptReport, type ReceiptReport } from './receipt-report.ts';
@@ -37,9 +37,6 @@ type Options = {
   readonly signer?: string;
   readonly json?: true;
 };
-
-/** Codes with which this computer has the model and not the engine. */
-const ENGINE_FAULTS: ReadonlySet<string> = new Set(['ENGINE_ABSENT', 'SELF_TEST_FAILED']);
 
 /** Adds `verify-receipt` to a program. `exit` receives the exit code of the verdict. */
 export function registerVerifyReceipt(program: Command, exit: (code: number) => void): void {
@@ -82,7 +79,15 @@ export async function runVerifyReceipt(
   const engine = engineOf(options);
   const threads = threadsOf(options.threads);
   const pinned = options.signer === undefined ? undefined : readAddress(options.signer);
-  const bytes = await readFile(file);
+  const bytes = await readInput(
+    file,
+    MAX_CARRIER_BYTES,
+    (message, details) => new VerifyReceiptUsageError('FILE_UNREADABLE', message, details),
+  );
+  const open = () =>
+    openAtHand(options.model, environment, (known) =>
+      openEngine({ ...known, profile: options.profile, ...defined({ engine, threads }), onProgress: progress }),
+    );
   const startedAt = performance.now();
   const checked: Checked[] = [];
   let carried: Carried | undefined;
@@ -117,8 +122,8 @@ export async function runVerifyReceipt(
     return report({ ...(await locate(differs)), verdict: 'INVALID', code: 'ANSWER_MISMATCH', message });
   }
   if (carried.answer !== null) checked.push('answer');
-  const opened = await openAtHand();
-  if (!('check' in opened)) return report(opened);
+  const opened = await open();
+  if (isNotAtHand(opened)) return report(opened);
   try {
     const readyAt = performance.now();
     const outcome = await receipt.recompute(opened);
@@ -131,31 +136,12 @@ export async function runVerifyReceipt(
   /** It is false already: the model only says where, and without it less is told. */
   async function locate({ outcome, locate: find }: AnswerDifference): Promise<Outcome> {
     if (find === null) return outcome;
-    const opened = await openAtHand();
-    if (!('check' in opened)) return outcome;
+    const opened = await open();
+    if (isNotAtHand(opened)) return outcome;
     try {
       return (await find(opened)) ?? outcome;
     } finally {
       await opened.close();
-    }
-  }
-
-  async function openAtHand(): Promise<CheckingEngine | Finding> {
-    try {
-      const { id, path } = resolveModelPath(options.model, environment.env, environment.home);
-      return await openEngine({
-        path,
-        id,
-        cacheDir: environment.cache,
-        profile: options.profile,
-        ...(engine === undefined ? {} : { engine }),
-        ...(threads === undefined ? {} : { threads }),
-        onProgress: progress,
-      });
-    } catch (error) {
-      if (!(error instanceof ModelPathError) && !(error instanceof ModelError)) throw error;
-      const code = ENGINE_FAULTS.has(error.code) ? 'HOST_FAULT' : 'MODEL_NOT_AT_HAND';
-      return { verdict: 'CANNOT_RECOMPUTE', code, message: error.message };
     }
   }
 }
@@ -169,25 +155,6 @@ function explain(outcome: Outcome, { request }: Checkable, { identity }: Checkin
   const field = fields[obstacle];
   const hint = obstacle === 'MODEL_NOT_AT_HAND' ? ': name the model with --model, its numerics with --profile' : '';
   return { message: `the receipt is for the ${field} ${request[field]}, at hand is ${identity[field]}${hint}` };
-}
-
-/** @throws {@link VerifyReceiptUsageError} if there is nothing to read */
-async function readFile(file: string): Promise<Uint8Array> {
-  const source = file === '-' ? process.stdin : createReadStream(file);
-  const parts: Uint8Array[] = [];
-  let length = 0;
-  try {
-    for await (const part of source as AsyncIterable<Uint8Array>) {
-      parts.push(part);
-      length += part.length;
-      // The reader refuses it by its length.
-      if (length > MAX_CARRIER_BYTES) break;
-    }
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    throw new VerifyReceiptUsageError('FILE_UNREADABLE', `${file} cannot be read (${code})`, { at: { file }, cause });
-  }
-  return Buffer.concat(parts);
 }
 
 function readAddress(value: string): Hex {

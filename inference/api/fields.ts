@@ -85,10 +85,3 @@ export function toSchemaText(schema: unknown, param: string): string {
   }
   return written;
 }
-
-/** The object without its undefined fields. */
-export function defined<T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
-    [K in keyof T]?: Exclude<T[K], undefined>;
-  };
-}

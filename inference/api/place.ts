@@ -9,10 +9,11 @@
 
 import { z } from 'zod';
 import { fromHex } from '../../attest/core/bytes.ts';
+import { defined } from '../../attest/core/defined.ts';
 import { ZERO_DIGEST } from '../../attest/core/hash.ts';
 import type { Asked } from '../answering.ts';
 import { refuseValue } from '../protocol-faults.ts';
-import { decimal, defined, hex, UINT64, UINT256 } from './fields.ts';
+import { decimal, hex, UINT64, UINT256 } from './fields.ts';
 
 /** The extension of a request; `run`, `index` and `runSeed` come together. */
 export const placeSchema = z
