@@ -8,10 +8,10 @@
 
 import { createHash } from 'node:crypto';
 import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
-import { rename, rm, writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Hex, toHex } from '../../attest/core/bytes.ts';
-import { makeAside } from '../aside-folder.ts';
+import { makeAside, putInPlace } from '../aside-folder.ts';
 import { ModelError } from '../errors.ts';
 import type { ModelSource } from '../model-source.ts';
 import type { TokenizerDescription } from '../tokenizer-json.ts';
@@ -83,18 +83,9 @@ export async function ensureExactFile(
     const aside = await makeAside(folder);
     try {
       await writeFolder(aside, source, wanted.layout, onProgress);
-      // Another process may have put its own, equal folder in place meanwhile, and may be reading it.
-      const theirs = openFolder(folder, wanted);
-      if (theirs !== undefined) {
-        await rm(aside, { recursive: true, force: true });
-        return theirs;
-      }
-      await rm(folder, { recursive: true, force: true });
-      await rename(aside, folder);
+      await putInPlace(aside, folder, () => openFolder(folder, wanted) !== undefined);
     } catch (fault) {
       await rm(aside, { recursive: true, force: true });
-      const theirs = fault instanceof ModelError ? undefined : openFolder(folder, wanted);
-      if (theirs !== undefined) return theirs;
       throw fault;
     }
   } catch (cause) {

@@ -7,10 +7,10 @@
  */
 
 import { createHash } from 'node:crypto';
-import { type FileHandle, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { type FileHandle, open, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Hex, toHex } from '../../attest/core/bytes.ts';
-import { makeAside } from '../aside-folder.ts';
+import { makeAside, putInPlace } from '../aside-folder.ts';
 import type { DecoderConfig } from '../decoder-config.ts';
 import { ModelError } from '../errors.ts';
 import { hashFile } from '../file-digest.ts';
@@ -57,16 +57,10 @@ export async function ensureGraphFiles(
     const aside = await makeAside(folder);
     try {
       await writeFiles(aside, origin, expected);
-      // Another process may have put its own, equal folder in place meanwhile, and may be reading it.
-      if (await isWhole(folder, expected, origin.graph.weightBytes)) {
-        await rm(aside, { recursive: true, force: true });
-        return join(folder, MODEL_FILE);
-      }
-      await rm(folder, { recursive: true, force: true });
-      await rename(aside, folder);
+      await putInPlace(aside, folder, () => isWhole(folder, expected, origin.graph.weightBytes));
     } catch (fault) {
       await rm(aside, { recursive: true, force: true });
-      if (!(await isWhole(folder, expected, origin.graph.weightBytes))) throw fault;
+      throw fault;
     }
   } catch (cause) {
     if (cause instanceof ModelError) throw cause;
