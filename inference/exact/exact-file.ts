@@ -83,7 +83,11 @@ export async function ensureExactFile(
     const aside = await makeAside(folder);
     try {
       await writeFolder(aside, source, wanted.layout, onProgress);
-      await putInPlace(aside, folder, () => openFolder(folder, wanted) !== undefined);
+      await putInPlace(aside, folder, () => {
+        const theirs = openFolder(folder, wanted);
+        theirs?.close();
+        return theirs !== undefined;
+      });
     } catch (fault) {
       await rm(aside, { recursive: true, force: true });
       throw fault;
