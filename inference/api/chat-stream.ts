@@ -8,7 +8,8 @@ import { z } from 'zod';
 import type { Answer, AnswerEvent, AnswerStart } from '../answering.ts';
 import type { EventWriter } from './answer-stream.ts';
 import { finishReasonSchema, logprobsSchema, toLogprobs } from './chat-response.ts';
-import { headFields, receiptDocumentSchema, toReceiptBody, toUsage, usageSchema } from './receipt-body.ts';
+import { chunkHead, lastChunks } from './chunks.ts';
+import { headFields, receiptDocumentSchema, usageSchema } from './receipt-body.ts';
 
 const delta = z.looseObject({
   role: z.literal('assistant').optional(),
@@ -90,33 +91,16 @@ class ChatStream implements EventWriter {
   }
 
   end(answer: Answer): readonly string[] {
-    const { includeUsage } = this.#options;
-    const receipt = { tracebond: toReceiptBody(answer) as z.input<typeof receiptDocumentSchema> };
-    const last = this.#choice({}, null, answer.end, includeUsage ? {} : receipt);
-    if (!includeUsage) return [last, '[DONE]'];
-    return [last, this.#chunk({ choices: [], usage: toUsage(answer), ...receipt }), '[DONE]'];
+    const choices = [{ index: 0 as const, delta: {}, logprobs: null, finish_reason: answer.end }];
+    return lastChunks(answer, this.#options.includeUsage, choices, (fields) => this.#chunk(fields));
   }
 
-  #choice(
-    piece: Delta,
-    logprobs: z.input<typeof logprobsSchema> | null = null,
-    end: Answer['end'] | null = null,
-    more: Partial<Chunk> = {},
-  ): string {
-    return this.#chunk({ choices: [{ index: 0, delta: piece, logprobs, finish_reason: end }], ...more });
+  #choice(piece: Delta, logprobs: z.input<typeof logprobsSchema> | null = null): string {
+    return this.#chunk({ choices: [{ index: 0, delta: piece, logprobs, finish_reason: null }] });
   }
 
   #chunk(fields: Pick<Chunk, 'choices'> & Partial<Chunk>): string {
-    if (this.#start === undefined) throw new TypeError('expected a start before all pieces');
-    const { identity, created, fingerprint } = this.#start;
-    return JSON.stringify({
-      id: this.#options.id,
-      object: 'chat.completion.chunk',
-      created,
-      model: identity.id,
-      system_fingerprint: fingerprint,
-      ...(this.#options.includeUsage ? { usage: null } : {}),
-      ...fields,
-    } satisfies Chunk);
+    const head = chunkHead(this.#start, this.#options);
+    return JSON.stringify({ ...head, object: 'chat.completion.chunk', ...fields } satisfies Chunk);
   }
 }

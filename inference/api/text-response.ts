@@ -8,6 +8,7 @@ import { z } from 'zod';
 import type { Answer, AnswerEvent, AnswerStart } from '../answering.ts';
 import type { TokenLogprobs } from '../engine.ts';
 import type { EventWriter } from './answer-stream.ts';
+import { chunkHead, lastChunks } from './chunks.ts';
 import { headFields, receiptDocumentSchema, toReceiptBody, toUsage, usageSchema } from './receipt-body.ts';
 
 /** Probabilities in the older form: lists side by side. */
@@ -103,26 +104,13 @@ class TextStream implements EventWriter {
   }
 
   end(answer: Answer): readonly string[] {
-    const { includeUsage } = this.#options;
-    const receipt = { tracebond: toReceiptBody(answer) as z.input<typeof receiptDocumentSchema> };
     const choices = [{ index: 0 as const, text: '', logprobs: null, finish_reason: toFinishReason(answer) }];
-    const last = this.#chunk({ choices, ...(includeUsage ? {} : receipt) });
-    if (!includeUsage) return [last, '[DONE]'];
-    return [last, this.#chunk({ choices: [], usage: toUsage(answer), ...receipt }), '[DONE]'];
+    return lastChunks(answer, this.#options.includeUsage, choices, (fields) => this.#chunk(fields));
   }
 
   #chunk(fields: Pick<Chunk, 'choices'> & Partial<Chunk>): string {
-    if (this.#start === undefined) throw new TypeError('expected a start before all pieces');
-    const { identity, created, fingerprint } = this.#start;
-    return JSON.stringify({
-      id: this.#options.id,
-      object: 'text_completion',
-      created,
-      model: identity.id,
-      system_fingerprint: fingerprint,
-      ...(this.#options.includeUsage ? { usage: null } : {}),
-      ...fields,
-    } satisfies Chunk);
+    const head = chunkHead(this.#start, this.#options);
+    return JSON.stringify({ ...head, object: 'text_completion', ...fields } satisfies Chunk);
   }
 }
 

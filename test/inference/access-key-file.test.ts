@@ -62,11 +62,11 @@ describe('a file of access keys', () => {
     rmSync(path);
     refuses('KEYS_UNREADABLE');
     writeFileSync(path, text, { mode: 0o600 });
-    expect(keys.authenticate(secret)).toBeDefined();
+    expect(keys.authenticate(secret)).toMatchObject({ name: 'a' });
     chmodSync(path, 0o620);
     refuses('KEYS_UNSAFE');
     chmodSync(path, 0o644);
-    expect(keys.authenticate(secret)).toBeDefined();
+    expect(keys.authenticate(secret)).toMatchObject({ name: 'a' });
   });
 
   it('is refused where it is none', () => {
@@ -111,7 +111,7 @@ describe('a file of access keys', () => {
     for (let i = 0; i < 20; i++) {
       const { key } = addAccessKey(path, 'b', {}, ports);
       revokeAccessKey(path, key.id, ports.now);
-      expect(keys.authenticate(secret)).toBeDefined();
+      expect(keys.authenticate(secret)).toMatchObject({ name: 'a' });
     }
     chmodSync(path, 0o620);
     for (let i = 0; i < 20; i++) expect(() => keys.authenticate(secret)).toThrow();
@@ -125,7 +125,7 @@ describe('a file of access keys', () => {
     writeFileSync(path, whole.trimEnd());
     const { secret } = addAccessKey(path, 'b', {}, ports);
     expect(readAccessKeys(path).map(({ name }) => name)).toEqual(['a', 'b']);
-    expect(openAccessKeys(path).authenticate(secret)).toBeDefined();
+    expect(openAccessKeys(path).authenticate(secret)).toMatchObject({ name: 'b' });
   });
 
   it('is not touched where the key is refused', () => {

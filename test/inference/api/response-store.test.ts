@@ -41,7 +41,7 @@ describe('a store of responses', () => {
       expect(store.findItem(other, 'out_a')).toBeUndefined();
       expect(store.delete(other, 'a')).toBe(false);
     }
-    expect(store.get('alice', 'a')).toBeDefined();
+    expect(store.get('alice', 'a')?.id).toBe('a');
   });
 
   it('forgets what is deleted, its items too', () => {
@@ -58,9 +58,9 @@ describe('a store of responses', () => {
     const store = createResponseStore({ now: () => 0, maxCount: 2 });
     store.put('', response('a'));
     store.put('', response('b'));
-    expect(store.findItem('', 'out_a')).toBeDefined();
+    expect(store.findItem('', 'out_a')).toMatchObject({ id: 'out_a' });
     store.put('', response('c'));
-    expect(store.get('', 'a')).toBeDefined();
+    expect(store.get('', 'a')?.id).toBe('a');
     expect(store.get('', 'b')).toBeUndefined();
     expect(store.findItem('', 'out_b')).toBeUndefined();
   });
@@ -69,9 +69,9 @@ describe('a store of responses', () => {
     const store = createResponseStore({ now: () => 0, maxCount: 4 });
     store.put('small', response('s'));
     for (const id of ['a', 'b', 'c', 'd', 'e']) store.put('large', response(id));
-    expect(store.get('small', 's')).toBeDefined();
+    expect(store.get('small', 's')?.id).toBe('s');
     expect(store.get('large', 'b')).toBeUndefined();
-    expect(store.get('large', 'e')).toBeDefined();
+    expect(store.get('large', 'e')?.id).toBe('e');
   });
 
   it('keeps nothing that alone is over the bound', () => {
@@ -79,7 +79,7 @@ describe('a store of responses', () => {
     store.put('', response('small'));
     store.put('', response('large', 'x'.repeat(1000)));
     expect(store.get('', 'large')).toBeUndefined();
-    expect(store.get('', 'small')).toBeDefined();
+    expect(store.get('', 'small')?.id).toBe('small');
   });
 
   it('forgets what was not used for long (R3)', () => {
@@ -88,11 +88,11 @@ describe('a store of responses', () => {
     store.put('', response('a'));
     store.put('', response('b'));
     time.now = 60;
-    expect(store.get('', 'a')).toBeDefined();
+    expect(store.get('', 'a')?.id).toBe('a');
     time.now = 100;
     expect(store.get('', 'b')).toBeUndefined();
     expect(store.findItem('', 'out_b')).toBeUndefined();
-    expect(store.get('', 'a')).toBeDefined();
+    expect(store.get('', 'a')?.id).toBe('a');
     time.now = 200;
     store.put('other', response('c'));
     expect(store.size.count).toBe(1);
