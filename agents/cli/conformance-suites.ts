@@ -20,6 +20,7 @@ import { verifyConsistency } from '../../attest/merkle/consistency.ts';
 import { verifyInclusion } from '../../attest/merkle/inclusion.ts';
 import { hashTypedData, type TypedData } from '../../attest/sign/eip712.ts';
 import { verifySha256 } from '../../attest/sign/secp256k1.ts';
+import { evaluateSsrf, type SsrfResult } from './conformance-ssrf.ts';
 
 /** A suite's name on the command line. */
 export type Suite = keyof typeof SUITES;
@@ -29,6 +30,7 @@ export type ConformanceResult =
   | { readonly ok: true }
   | { readonly canonical: string }
   | { readonly digest: string }
+  | SsrfResult
   | { readonly error: string };
 
 export type CaseErrorCode = 'MALFORMED_CASE' | 'LINE_TOO_LONG';
@@ -97,6 +99,8 @@ const SUITES = {
     verifySha256(hex(fields, 'publicKey'), hex(fields, 'message'), hex(fields, 'signature'));
     return { ok: true };
   },
+  /** `{url, resolved}`: a URL, and the addresses that its host resolves to. */
+  ssrf: (fields: Fields): ConformanceResult => evaluateSsrf(fields),
 } as const;
 
 /** Names of the suites. */
