@@ -247,6 +247,7 @@ export class GuestSession {
   }
 }
 
+/** The text, or as many whole characters of it as have `most` bytes. */
 function cutUtf8(text: string, most: number): string {
   const bytes = utf8(text);
   if (bytes.length <= most) return text;
@@ -261,7 +262,8 @@ function randomWords(seed: Uint8Array): number[] {
   return [0, 4, 8, 12].map((offset) => view.getUint32(offset));
 }
 
-function asHostFault(error: unknown): HostFault {
+/** What an exception that is not the guest's doing says about the host. */
+export function asHostFault(error: unknown): HostFault {
   if (error instanceof HostFault) return error;
   if (error instanceof RangeError) {
     const stack = /call stack/i.test(error.message);

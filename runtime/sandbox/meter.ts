@@ -9,15 +9,25 @@
  *     own stack limit, which differs from host to host, is never the first to be met.
  * M4. The result of every float operation that may be a NaN is the canonical NaN.
  * M5. New globals, types and functions go to the end of their index spaces: nothing is renumbered.
+ * M6. A source module is read whole before the host's engine is asked whether it is valid, and what engines of different
+ *     age judge differently is refused in the reading; so every host refuses the same modules for the same reason.
  *
- * Spec: `runtime/spec/sandbox.md#metering`.
+ * Spec: `runtime/spec/metering.md`.
  *
  * @module
  */
 
 import { wasm } from '../../attest/core/webassembly.ts';
 import { type Body, OP, readBody } from './wasm-body.ts';
-import { type FunctionType, MeterError, type ModuleShape, readModule, SECTION_ORDER } from './wasm-reader.ts';
+import {
+  Cursor,
+  type FunctionType,
+  type Limits,
+  MeterError,
+  type ModuleShape,
+  readModule,
+  SECTION_ORDER,
+} from './wasm-reader.ts';
 import { ByteWriter } from './wasm-writer.ts';
 
 /** Version of the rewriting; any change of its output changes it. */
@@ -28,8 +38,22 @@ export const COST_TABLE_VERSION = 1;
 export const FUEL_EXPORT = '__fuel';
 /** Exported mutable i32 global: bytes of call depth left. */
 export const DEPTH_EXPORT = '__depth';
+/**
+ * Exported mutable i32 global, of a module with a limit of memory: 1 after a `memory.grow` beyond the limit, 2 after one
+ * within it that the host refused, at which the module trapped.
+ */
+export const REFUSED_EXPORT = '__meter_refused';
+/** Exported function: the start function of a module whose start was deferred. */
+export const START_EXPORT = '__meter_start';
 /** Greatest number of parameters, locals and operands of one function. */
 export const MAX_FRAME_SLOTS = 1000;
+
+/** Greatest function, in bytes: as it comes, and rewritten; engines bound it at 7,654,321. */
+const MAX_BODY_BYTES = { source: 1 << 20, rewritten: 7_000_000 } as const;
+/** Greatest rewritten code, in bytes. */
+const MAX_CODE_BYTES = 1 << 27;
+/** Greatest memory of 32 bits, in pages. */
+const MOST_PAGES = 65_536;
 
 /** Modelled bytes of a frame without its slots of 8 bytes. */
 const FRAME_BASE = 48;
@@ -60,36 +84,72 @@ export type Metered = {
  *
  * @param source - a module; not trusted to be valid
  * @throws {@link MeterError} `MALFORMED_WASM`; `UNSUPPORTED_WASM` for vectors, threads, exceptions, GC, tail calls, 64-bit
- *   or several memories; `FRAME_TOO_LARGE` for a function of more than 1,000 parameters, locals and operands
+ *   or several memories and whatever else is not in version 2.0; `FRAME_TOO_LARGE` for a function of more than 1,000
+ *   parameters, locals and operands; `MODULE_TOO_LARGE`; `RESERVED_EXPORT` for an export with a name that the meter adds
  */
-export function meterModule(source: Uint8Array): Metered {
-  if (!wasm.validate(Uint8Array.from(source))) throw new MeterError('MALFORMED_WASM', 'module is not valid');
+export function meterModule(source: Uint8Array, options: meterModule.Options = {}): Metered {
   const module = readModule(source);
-  const layout = planLayout(module);
+  const layout = planLayout(module, options);
+  for (const name of layout.reserved) {
+    if (module.exports.has(name)) throw new MeterError('RESERVED_EXPORT', `export ${name} is the meter's`);
+  }
   const code = new ByteWriter(source.length * 3);
   let greatestFrame = 0;
-  code.u32(module.bodies.length + CHARGES.length);
-  for (let index = 0; index < module.bodies.length; index++) {
+  code.u32(module.bodies.length + layout.added.length);
+  for (const [index, { start, end }] of module.bodies.entries()) {
+    if (end - start > MAX_BODY_BYTES.source) throw tooLarge(index, end - start, MAX_BODY_BYTES.source);
     const body = readBody(module, index);
     const type = module.types[module.functions[module.importedFunctions + index] ?? -1];
     if (type === undefined) throw new MeterError('MALFORMED_WASM', `function ${index} has no type`);
     const rewritten = rewriteBody(module, layout, body, type, index);
     greatestFrame = Math.max(greatestFrame, rewritten.frame);
-    code.u32(rewritten.locals.length + rewritten.code.length);
+    const size = rewritten.locals.length + rewritten.code.length;
+    if (size > MAX_BODY_BYTES.rewritten) throw tooLarge(index, size, MAX_BODY_BYTES.rewritten);
+    code.u32(size);
     code.bytes(rewritten.locals);
     code.bytes(rewritten.code);
+    if (code.length > MAX_CODE_BYTES)
+      throw new MeterError('MODULE_TOO_LARGE', `code of more than ${MAX_CODE_BYTES} bytes`);
   }
-  for (const charge of CHARGES) code.sized(chargeBody(layout, charge));
+  if (!wasm.validate(Uint8Array.from(source))) throw new MeterError('MALFORMED_WASM', 'module is not valid');
+  for (const charge of layout.added) code.sized(chargeBody(layout, charge));
   return { bytes: assemble(module, layout, code.view()), functions: module.bodies.length, greatestFrame };
 }
 
-type Charge = 'bytes' | 'elements' | 'pages';
-const CHARGES: readonly Charge[] = ['bytes', 'elements', 'pages'];
+export declare namespace meterModule {
+  type Options = {
+    /** Greatest size of a memory of the module's own, in pages; its maximum becomes at most this. */
+    readonly memoryPages?: number;
+    /** Greatest size of tables of the module's own; their maximum becomes at most this. */
+    readonly tableElements?: number;
+    /** Makes the start function an export, so that the host sets the fuel before it runs. */
+    readonly deferStart?: boolean;
+  };
+}
+
+function tooLarge(index: number, size: number, most: number): MeterError {
+  return new MeterError('MODULE_TOO_LARGE', `function ${index} of ${size} bytes, at most ${most}`, {
+    at: { function: index },
+  });
+}
+
+/** Added functions: they bill a length, in units of their name. `growth` bills pages and grows the memory itself. */
+type Charge = 'bytes' | 'elements' | 'pages' | 'growth';
 
 /** Indexes of what is added to the module. */
 type Layout = {
   readonly fuel: number;
   readonly depth: number;
+  /** With a limit of memory: the global that tells of a refused growth, and the limit. */
+  readonly growth: { readonly refused: number; readonly most: number } | undefined;
+  readonly tableElements: number | undefined;
+  /** Index of the start function, if it is to be exported instead of run. */
+  readonly start: number | undefined;
+  /** Whether the start section stays. */
+  readonly keepsStart: boolean;
+  /** Names of added exports. */
+  readonly reserved: readonly string[];
+  readonly added: readonly Charge[];
   /** Type `(i32) -> (i32)` of the charge functions. */
   readonly chargeType: number;
   readonly charges: Readonly<Record<Charge, number>>;
@@ -98,13 +158,26 @@ type Layout = {
   readonly newTypes: FunctionType[];
 };
 
-function planLayout(module: ModuleShape): Layout {
+function planLayout(module: ModuleShape, options: meterModule.Options): Layout {
   const first = module.functions.length;
+  const { memoryPages, tableElements, deferStart = false } = options;
+  const limited = memoryPages !== undefined && module.memory !== undefined;
+  const most = Math.min(memoryPages ?? MOST_PAGES, module.memory?.maximum ?? MOST_PAGES);
+  const start = deferStart ? module.start : undefined;
+  const reserved = [FUEL_EXPORT, DEPTH_EXPORT];
+  if (limited) reserved.push(REFUSED_EXPORT);
+  if (start !== undefined) reserved.push(START_EXPORT);
   return {
     fuel: module.globals,
     depth: module.globals + 1,
+    growth: limited ? { refused: module.globals + 2, most } : undefined,
+    tableElements,
+    start,
+    keepsStart: !deferStart,
+    reserved,
+    added: ['bytes', 'elements', limited ? 'growth' : 'pages'],
     chargeType: module.types.length,
-    charges: { bytes: first, elements: first + 1, pages: first + 2 },
+    charges: { bytes: first, elements: first + 1, pages: first + 2, growth: first + 2 },
     blockTypes: new Map(),
     newTypes: [{ params: [I32], results: [I32] }],
   };
@@ -119,7 +192,9 @@ function rewriteBody(
 ): { readonly locals: Uint8Array; readonly code: Uint8Array; readonly frame: number } {
   const slots = type.params.length + body.locals + body.height;
   if (slots > MAX_FRAME_SLOTS) {
-    throw new MeterError('FRAME_TOO_LARGE', `function ${index} has ${slots} slots, at most ${MAX_FRAME_SLOTS}`);
+    throw new MeterError('FRAME_TOO_LARGE', `function ${index} has ${slots} slots, at most ${MAX_FRAME_SLOTS}`, {
+      at: { function: index },
+    });
   }
   const frame = body.calls ? FRAME_BASE + 8 * slots : 0;
   const { costs, heads } = planCosts(body);
@@ -161,7 +236,7 @@ function rewriteBody(
       out.push(OP.call);
       out.u32(layout.charges[charge]);
     }
-    out.bytes(module.bytes.subarray(start, end));
+    if (charge !== 'pages' || layout.growth === undefined) out.bytes(module.bytes.subarray(start, end));
     const width = canonicalWidth(op);
     if (width !== undefined) {
       floats = true;
@@ -196,7 +271,7 @@ function endsBlock(op: number): boolean {
 }
 
 /** Which length on top of the stack an instruction is billed by. */
-function chargeOf(op: number, sub: number): Charge | undefined {
+function chargeOf(op: number, sub: number): Exclude<Charge, 'growth'> | undefined {
   if (op === OP.memoryGrow) return 'pages';
   if (op !== OP.extended) return undefined;
   if (sub === 8 || sub === 10 || sub === 11) return 'bytes';
@@ -229,9 +304,9 @@ function declareLocals(module: ModuleShape, body: Body, floats: boolean): Uint8A
   const out = new ByteWriter(end - start + 8);
   out.u32(body.localGroups + 2);
   // The count may be written longer than need be, so its end is found, not computed.
-  let groups = start;
-  while (((module.bytes[groups] ?? 0) & 0x80) !== 0) groups++;
-  out.bytes(module.bytes.subarray(groups + 1, end));
+  const groups = new Cursor(module.bytes, start);
+  groups.u32();
+  out.bytes(module.bytes.subarray(groups.offset, end));
   out.push(1, F32, 1, F64);
   return out.view();
 }
@@ -296,13 +371,14 @@ function writeBlockType(out: ByteWriter, layout: Layout, module: ModuleShape, re
 
 /** `(length) -> (length)`: subtracts the price of a length, in 64 bits, and checks. */
 function chargeBody(layout: Layout, charge: Charge): Uint8Array {
-  const out = new ByteWriter(48);
-  out.push(0);
+  const out = new ByteWriter(96);
+  if (charge === 'growth') out.push(1, 1, I32);
+  else out.push(0);
   getGlobal(out, layout.fuel);
   out.push(OP.localGet, 0);
   if (charge === 'bytes') out.push(OP.i32Const, BYTES_PER_FUEL_SHIFT, OP.i32ShrU);
   out.push(OP.i64ExtendI32U);
-  if (charge === 'pages') {
+  if (charge === 'pages' || charge === 'growth') {
     out.push(OP.i64Const);
     out.signed(FUEL_PER_PAGE);
     out.push(OP.i64Mul);
@@ -310,29 +386,49 @@ function chargeBody(layout: Layout, charge: Charge): Uint8Array {
   out.push(OP.i64Sub);
   setGlobal(out, layout.fuel);
   checkFuel(out, layout);
-  out.push(OP.localGet, 0, OP.end);
+  out.push(OP.localGet, 0);
+  if (charge === 'growth' && layout.growth !== undefined) growMemory(out, layout.growth);
+  out.push(OP.end);
   return out.view();
 }
+
+/** Grows the memory by the operand; a refusal that the limit does not explain is the host's, and traps. */
+function growMemory(out: ByteWriter, { refused, most }: NonNullable<Layout['growth']>): void {
+  out.push(OP.memoryGrow, 0, OP.localTee, 1, OP.i32Const);
+  out.signed(-1);
+  out.push(
+    OP.i32Eq,
+    OP.if,
+    EMPTY_BLOCK,
+    OP.localGet,
+    0,
+    OP.i64ExtendI32U,
+    OP.memorySize,
+    0,
+    OP.i64ExtendI32U,
+    OP.i64Add,
+  );
+  out.push(OP.i64Const);
+  out.signed(most);
+  out.push(OP.i64LeU, OP.if, EMPTY_BLOCK, OP.i32Const, 2);
+  setGlobal(out, refused);
+  out.push(OP.unreachable, OP.end, OP.i32Const, 1);
+  setGlobal(out, refused);
+  out.push(OP.end, OP.localGet, 1);
+}
+
+type Extend = (id: number, added: number, write: (section: ByteWriter) => void) => Uint8Array;
 
 function assemble(module: ModuleShape, layout: Layout, code: Uint8Array): Uint8Array {
   const out = new ByteWriter(code.length + module.bytes.length);
   out.bytes(module.bytes.subarray(0, 8));
-  const extend = (id: number, added: number, write: (section: ByteWriter) => void): Uint8Array => {
+  const extend: Extend = (id, added, write) => {
     const section = new ByteWriter(1024);
     const extent = module.sections.get(id);
-    let count = 0;
-    let rest = new Uint8Array();
-    if (extent !== undefined) {
-      let at = extent.start;
-      for (let scale = 1; ; scale *= 128) {
-        const byte = module.bytes[at++] ?? 0;
-        count += (byte & 0x7f) * scale;
-        if ((byte & 0x80) === 0) break;
-      }
-      rest = module.bytes.slice(at, extent.end);
-    }
+    const cursor = new Cursor(module.bytes, extent?.start ?? 0);
+    const count = extent === undefined ? 0 : cursor.u32();
     section.u32(count + added);
-    section.bytes(rest);
+    if (extent !== undefined) section.bytes(module.bytes.subarray(cursor.offset, extent.end));
     write(section);
     return section.view();
   };
@@ -350,7 +446,7 @@ function sectionContent(
   layout: Layout,
   code: Uint8Array,
   id: number,
-  extend: (id: number, added: number, write: (section: ByteWriter) => void) => Uint8Array,
+  extend: Extend,
 ): Uint8Array | undefined {
   switch (id) {
     case 1:
@@ -362,31 +458,66 @@ function sectionContent(
         }
       });
     case 3:
-      return extend(id, CHARGES.length, (section) => {
-        for (const _ of CHARGES) section.u32(layout.chargeType);
+      return extend(id, layout.added.length, (section) => {
+        for (const _ of layout.added) section.u32(layout.chargeType);
       });
     case 6:
-      return extend(id, 2, (section) => {
+      return extend(id, layout.growth === undefined ? 2 : 3, (section) => {
         section.push(I64, 1, OP.i64Const);
         section.signed(INITIAL_FUEL);
         section.push(OP.end, I32, 1, OP.i32Const);
         section.signed(INITIAL_DEPTH);
         section.push(OP.end);
+        if (layout.growth !== undefined) section.push(I32, 1, OP.i32Const, 0, OP.end);
       });
     case 7:
-      return extend(id, 2, (section) => {
-        section.name(FUEL_EXPORT);
-        section.push(3);
-        section.u32(layout.fuel);
-        section.name(DEPTH_EXPORT);
-        section.push(3);
-        section.u32(layout.depth);
-      });
+      return extend(id, layout.reserved.length, (section) => exportAdded(section, layout));
     case 10:
       return code;
     default: {
-      const extent = module.sections.get(id);
+      const limited = limitedSection(module, layout, id);
+      if (limited !== undefined) return limited;
+      const extent = id === 8 && !layout.keepsStart ? undefined : module.sections.get(id);
       return extent && module.bytes.subarray(extent.start, extent.end);
     }
   }
+}
+
+function exportAdded(section: ByteWriter, layout: Layout): void {
+  const add = (name: string, kind: number, index: number): void => {
+    section.name(name);
+    section.push(kind);
+    section.u32(index);
+  };
+  add(FUEL_EXPORT, 3, layout.fuel);
+  add(DEPTH_EXPORT, 3, layout.depth);
+  if (layout.growth !== undefined) add(REFUSED_EXPORT, 3, layout.growth.refused);
+  if (layout.start !== undefined) add(START_EXPORT, 0, layout.start);
+}
+
+/** The table or memory section with the limits of the options in it, where there are any. */
+function limitedSection(module: ModuleShape, layout: Layout, id: number): Uint8Array | undefined {
+  const section = new ByteWriter();
+  if (id === 4 && layout.tableElements !== undefined && module.tables.length > 0) {
+    section.u32(module.tables.length);
+    for (const table of module.tables) {
+      section.push(table.type);
+      writeLimits(section, table, layout.tableElements);
+    }
+    return section.view();
+  }
+  if (id === 5 && layout.growth !== undefined && module.memory !== undefined) {
+    section.u32(1);
+    writeLimits(section, module.memory, layout.growth.most);
+    return section.view();
+  }
+  return undefined;
+}
+
+function writeLimits(out: ByteWriter, limits: Limits, most: number): void {
+  const { minimum, maximum = most } = limits;
+  out.push(1);
+  out.u32(minimum);
+  // A minimum above the limit stays what it is: the module cannot grow.
+  out.u32(Math.max(minimum, Math.min(maximum, most)));
 }

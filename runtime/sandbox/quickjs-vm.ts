@@ -19,6 +19,7 @@ import { COST_TABLE_VERSION, meterModule, REWRITER_VERSION } from './meter.ts';
 import { C_STACK_BYTES, DEPTH_BUDGET, QUICKJS_SHA256 } from './quickjs-instance.ts';
 import { assertValue } from './values.ts';
 import { type Delivery, HostFault, type Vm, type VmOptions, type VmSession, type VmState, VmUsageError } from './vm.ts';
+import { WASI_VERSION } from './wasi.ts';
 import { openWorkerPool, type PooledWorker, type WorkerPool } from './worker-pool.ts';
 
 type Engine = { readonly module: WasmModule; readonly digest: Hex };
@@ -65,6 +66,7 @@ async function makeEngine(): Promise<Engine> {
     module: toHex(sha256(bytes)),
     prelude: toHex(sha256(utf8(GUEST_PRELUDE))),
     environment: ENVIRONMENT_VERSION,
+    wasiVersion: WASI_VERSION,
     cStackBytes: C_STACK_BYTES,
     depthBudget: DEPTH_BUDGET,
   };
@@ -174,6 +176,9 @@ function assertOptions(options: VmOptions): void {
   const refuse = (what: string): never => {
     throw new VmUsageError('MALFORMED_OPTIONS', what);
   };
+  const { language = 'javascript', entry } = options;
+  if (language !== 'javascript' && language !== 'wasm') refuse('language must be javascript or wasm');
+  if (language === 'wasm' && typeof entry === 'string') refuse(`a wasm source has tools only, entry is ${entry}`);
   if (options.fuel < 1n || options.fuel > BigInt(Number.MAX_SAFE_INTEGER)) refuse('fuel must be 1 to 2^53 - 1');
   const { memoryBytes, wallMs, outputBytes } = options;
   if (!Number.isSafeInteger(memoryBytes) || memoryBytes < 1 << 20 || memoryBytes > 1 << 30) {

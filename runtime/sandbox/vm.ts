@@ -61,9 +61,14 @@ export type VmState =
     };
 
 export type VmOptions = {
-  /** Bundled script that sets `globalThis.__tracebond`, see `runtime/spec/sandbox.md#bundle`. */
+  /** What `source` is; `javascript` unless told. */
+  readonly language?: 'javascript' | 'wasm';
+  /**
+   * Bundled script that sets `globalThis.__tracebond`, see `runtime/spec/sandbox.md#bundle`; for `wasm` a module in base64,
+   * see `runtime/spec/sandbox.md#wasm-tools`.
+   */
   readonly source: string;
-  /** What of the bundle to run; `manifest` asks for its description. */
+  /** What of the bundle to run; `manifest` asks for its description. A `wasm` source has tools only. */
   readonly entry: 'agent' | 'manifest' | { readonly tool: string };
   readonly input: Json;
   /** Fuel for everything from the evaluation of the script on; 1 to 2^53 - 1. */

@@ -30,24 +30,31 @@ export const OP = {
   localTee: 0x22,
   globalGet: 0x23,
   globalSet: 0x24,
+  memorySize: 0x3f,
   memoryGrow: 0x40,
   i32Const: 0x41,
   i64Const: 0x42,
   f32Const: 0x43,
   f64Const: 0x44,
+  i32Eq: 0x46,
   i32LtS: 0x48,
   i64LtS: 0x53,
+  i64LeU: 0x58,
   f32Eq: 0x5b,
   f64Eq: 0x61,
   i32Add: 0x6a,
   i32Sub: 0x6b,
   i32ShrU: 0x76,
+  i64Add: 0x7c,
   i64Sub: 0x7d,
   i64Mul: 0x7e,
   i64ExtendI32U: 0xad,
   /** Prefix of saturating conversions and bulk memory. */
   extended: 0xfc,
 } as const;
+
+/** Greatest number of targets of a br_table, its default not counted; engines bound it at 65,520. */
+export const MAX_BRANCH_TARGETS = 65_000;
 
 /** One instruction; `start` and `end` are byte offsets in the module. */
 export type Instruction = {
@@ -173,7 +180,8 @@ function readInstruction(module: ModuleShape, cursor: Cursor, op: number, stack:
   }
   if (op >= 0x28 && op <= 0x3e) {
     if ((cursor.u32() & 0x40) !== 0) throw unsupported('several memories', cursor);
-    cursor.skipLeb();
+    // 32 bits also in engines that know 64-bit memories and would read a longer one.
+    cursor.u32();
     if (op <= 0x35) stack.apply(1, 1);
     else stack.apply(2, 0);
     return -1;
@@ -206,7 +214,7 @@ function readInstruction(module: ModuleShape, cursor: Cursor, op: number, stack:
       stack.apply(1, 0);
       return -1;
     case OP.brTable:
-      for (let rest = cursor.u32(); rest >= 0; rest--) cursor.u32();
+      readTargets(cursor);
       stack.jump();
       return -1;
     case OP.return:
@@ -256,7 +264,7 @@ function readInstruction(module: ModuleShape, cursor: Cursor, op: number, stack:
       cursor.u32();
       stack.apply(2, 0);
       return -1;
-    case 0x3f: // memory.size
+    case OP.memorySize:
       readMemoryIndex(cursor);
       stack.apply(0, 1);
       return -1;
@@ -295,18 +303,18 @@ function readInstruction(module: ModuleShape, cursor: Cursor, op: number, stack:
   }
 }
 
-// Pops and pushes of 0xfc 0x08 to 0xfc 0x11, and the number of their immediates.
-const EXTENDED: readonly (readonly [immediates: number, pops: number, pushes: number])[] = [
-  [2, 3, 0], // memory.init
-  [1, 0, 0], // data.drop
-  [2, 3, 0], // memory.copy
-  [1, 3, 0], // memory.fill
-  [2, 3, 0], // table.init
-  [1, 0, 0], // elem.drop
-  [2, 3, 0], // table.copy
-  [1, 2, 1], // table.grow
-  [1, 0, 1], // table.size
-  [1, 3, 0], // table.fill
+// Immediates (i index, m memory), pops and pushes of 0xfc 0x08 to 0xfc 0x11.
+const EXTENDED: readonly (readonly [immediates: string, pops: number, pushes: number])[] = [
+  ['im', 3, 0], // memory.init
+  ['i', 0, 0], // data.drop
+  ['mm', 3, 0], // memory.copy
+  ['m', 3, 0], // memory.fill
+  ['ii', 3, 0], // table.init
+  ['i', 0, 0], // elem.drop
+  ['ii', 3, 0], // table.copy
+  ['i', 2, 1], // table.grow
+  ['i', 0, 1], // table.size
+  ['i', 3, 0], // table.fill
 ];
 
 function readExtended(cursor: Cursor, stack: OperandStack): number {
@@ -317,9 +325,23 @@ function readExtended(cursor: Cursor, stack: OperandStack): number {
   }
   const effect = EXTENDED[sub - 8];
   if (effect === undefined) throw unsupported(`opcode 0xfc 0x${sub.toString(16)}`, cursor);
-  for (let i = 0; i < effect[0]; i++) cursor.u32();
-  stack.apply(effect[1], effect[2]);
+  const [immediates, pops, pushes] = effect;
+  for (const immediate of immediates) {
+    if (immediate === 'm') readMemoryIndex(cursor);
+    else cursor.u32();
+  }
+  stack.apply(pops, pushes);
   return sub;
+}
+
+function readTargets(cursor: Cursor): void {
+  const count = cursor.u32();
+  if (count > MAX_BRANCH_TARGETS) {
+    throw new MeterError('MODULE_TOO_LARGE', `br_table of ${count} targets, at most ${MAX_BRANCH_TARGETS}`, {
+      at: { offset: cursor.offset },
+    });
+  }
+  for (let rest = count; rest >= 0; rest--) cursor.u32();
 }
 
 function readBlockType(module: ModuleShape, cursor: Cursor): FunctionType {

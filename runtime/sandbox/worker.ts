@@ -9,6 +9,7 @@ import { parentPort } from 'node:worker_threads';
 import type { WasmModule } from '../../attest/core/webassembly.ts';
 import { GuestSession } from './guest-session.ts';
 import { type Delivery, HostFault, type VmOptions, type VmState } from './vm.ts';
+import { WasmToolSession } from './wasm-tool.ts';
 
 /** What the host asks of a worker; each is answered once. */
 export type WorkerCommand =
@@ -21,13 +22,14 @@ export type WorkerAnswer =
   | { readonly type: 'state'; readonly state: VmState; readonly lines: readonly string[] }
   | { readonly type: 'fault'; readonly code: HostFault['code']; readonly message: string };
 
-let session: GuestSession | undefined;
+let session: GuestSession | WasmToolSession | undefined;
 
 function obey(command: WorkerCommand): WorkerAnswer {
   try {
     let state: VmState;
     if (command.type === 'start') {
-      session = new GuestSession(command.module, command.options);
+      const { module, options } = command;
+      session = options.language === 'wasm' ? new WasmToolSession(options) : new GuestSession(module, options);
       state = session.start();
     } else {
       if (session === undefined) throw new HostFault('HOST_INTERNAL', 'worker has no session');
