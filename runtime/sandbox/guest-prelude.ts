@@ -8,7 +8,7 @@
  * @module
  */
 
-import { MAX_VALUE_DEPTH } from './values.ts';
+import { MAX_COMPLETION_DEPTH, MAX_VALUE_DEPTH } from './values.ts';
 
 /** Greatest length in UTF-16 units of an error message of the guest; the host cuts it to 2 KiB of UTF-8. */
 const MAX_MESSAGE_UNITS = 2048;
@@ -19,20 +19,23 @@ const MAX_LINE_UNITS = 4096;
  * A function expression of `(sys, emit, random)`:
  * `sys(id, method, args)` makes a host call, `emit(kind, json)` reports `log`, `done` or `fail`, `random` is a JSON array of
  * four 32-bit words. It returns `(operation, a, b, c)`: `start(entry, input)`, `deliver(id, 'ok' | 'failed', json)`, all of
- * them texts, and `describe(exception)`, which reports `fail` for an exception that the host holds.
+ * them texts, `complete(value)`, which reports what a script ended with, and `describe(exception)`, which reports `fail` for
+ * an exception that the host holds.
  */
 export const GUEST_PRELUDE = `(function (sys, emit, random) {
 'use strict';
 const { parse, stringify } = JSON;
 const { isArray } = Array;
-const { isSafeInteger } = Number;
+const { isFinite, isSafeInteger } = Number;
 const { getPrototypeOf, keys, prototype: objectPrototype } = Object;
+const { toString: tag } = objectPrototype;
 const { apply } = Reflect;
 const { toWellFormed, slice } = String.prototype;
 const { join } = Array.prototype;
 const { then } = Promise.prototype;
 const { test } = RegExp.prototype;
-const Text = String, Failure = Error, Type = TypeError, Internal = InternalError, Future = Promise;
+const { add, delete: remove, has } = Set.prototype;
+const Text = String, Failure = Error, Type = TypeError, Internal = InternalError, Future = Promise, Members = Set;
 const globals = globalThis;
 
 for (const name of ['SharedArrayBuffer', 'Atomics', 'WebAssembly', 'WeakRef', 'FinalizationRegistry']) delete globals[name];
@@ -55,35 +58,55 @@ const refuse = (code, message) => {
 };
 const quote = (text) => stringify(apply(toWellFormed, text, []));
 const plainKey = /^[A-Za-z_$][A-Za-z0-9_$]*$/;
-const encode = (value, code) => {
-  const parts = [];
+// For a completion value, numbers may be fractions, objects of any class without a form of its own count by their members, and
+// nesting may be deeper.
+const encode = (value, code, completion) => {
+  const parts = [], path = [], holders = new Members();
+  const deepest = completion ? ${MAX_COMPLETION_DEPTH} : ${MAX_VALUE_DEPTH};
   let count = 0;
-  const write = (value, path, depth) => {
+  // The place of the value that is being written, told only when it is refused.
+  const deny = (depth, what) => {
+    let at = '$';
+    for (let i = 0; i < depth; i++) {
+      const name = path[i];
+      if (typeof name === 'number') at += '[' + name + ']';
+      else at += apply(test, plainKey, [name]) ? '.' + name : '[' + quote(name) + ']';
+    }
+    return refuse(code, at + what);
+  };
+  const write = (value, depth) => {
     if (typeof value === 'object' && value !== null && typeof value.toJSON === 'function') value = value.toJSON('');
     switch (typeof value) {
       case 'string': parts[count++] = quote(value); return;
       case 'boolean': parts[count++] = value ? 'true' : 'false'; return;
       case 'number':
-        if (!isSafeInteger(value)) throw refuse(code, path + ' is ' + Text(value) + ', not a safe integer; write a fraction as text');
+        if (completion && !isFinite(value)) throw deny(depth, ' is ' + Text(value) + ', which is no JSON');
+        if (!completion && !isSafeInteger(value)) throw deny(depth, ' is ' + Text(value) + ', not a safe integer; write a fraction as text');
         parts[count++] = Text(value);
         return;
       case 'object': break;
-      default: throw refuse(code, path + ' is ' + typeof value + ', which is no JSON');
+      default: throw deny(depth, ' is ' + typeof value + ', which is no JSON');
     }
     if (value === null) { parts[count++] = 'null'; return; }
-    if (depth >= ${MAX_VALUE_DEPTH}) throw refuse(code, 'value nests deeper than ${MAX_VALUE_DEPTH} levels or holds itself');
+    if (apply(has, holders, [value])) throw deny(depth, ' holds itself');
+    if (depth >= deepest) throw refuse(code, 'value nests deeper than ' + deepest + ' levels');
+    apply(add, holders, [value]);
     if (isArray(value)) {
       const { length } = value;
       parts[count++] = '[';
       for (let i = 0; i < length; i++) {
         if (i > 0) parts[count++] = ',';
-        write(value[i], path + '[' + i + ']', depth + 1);
+        path[depth] = i;
+        write(value[i], depth + 1);
       }
       parts[count++] = ']';
+      apply(remove, holders, [value]);
       return;
     }
     const prototype = getPrototypeOf(value);
-    if (prototype !== null && prototype !== objectPrototype) throw refuse(code, path + ' is an object of a class, not a plain one');
+    if (prototype !== null && prototype !== objectPrototype && !(completion && apply(tag, value, []) === '[object Object]')) {
+      throw deny(depth, ' is an object of a class, not a plain one');
+    }
     parts[count++] = '{';
     let first = true;
     const names = keys(value);
@@ -94,11 +117,13 @@ const encode = (value, code) => {
       first = false;
       parts[count++] = quote(name);
       parts[count++] = ':';
-      write(item, path + (apply(test, plainKey, [name]) ? '.' + name : '[' + quote(name) + ']'), depth + 1);
+      path[depth] = name;
+      write(item, depth + 1);
     }
     parts[count++] = '}';
+    apply(remove, holders, [value]);
   };
-  write(value, '$', 0);
+  write(value, 0);
   return apply(join, parts, ['']);
 };
 
@@ -123,7 +148,7 @@ const describe = (error) => {
 
 const format = (value) => {
   if (typeof value === 'string') return value;
-  try { return encode(value, 'TOOL_ERROR'); } catch {}
+  try { return encode(value, 'TOOL_ERROR', false); } catch {}
   try { return Text(value); } catch {}
   return '(unprintable)';
 };
@@ -139,11 +164,20 @@ const methodName = /^[a-z][a-z0-9._]{0,63}$/;
 let next = 0;
 const call = (method, args) => new Future((resolve, reject) => {
   if (typeof method !== 'string' || !apply(test, methodName, [method])) throw new Type('malformed name of a host method');
-  const text = encode(args, 'INPUT_INVALID');
+  const text = encode(args, 'INPUT_INVALID', false);
   const id = next++;
   open[id] = { resolve, reject };
   sys(Text(id), method, text);
 });
+
+const settle = (result, completion) => apply(then, result, [
+  (value) => {
+    let text;
+    try { text = encode(value, 'OUTPUT_INVALID', completion); } catch (error) { emit('fail', describe(error)); return; }
+    emit('done', text);
+  },
+  (error) => emit('fail', describe(error)),
+]);
 
 return (operation, a, b, c) => {
   if (operation === 'deliver') {
@@ -158,20 +192,16 @@ return (operation, a, b, c) => {
     emit('fail', describe(a));
     return;
   }
+  if (operation === 'complete') {
+    settle(new Future((resolve) => resolve(a)), true);
+    return;
+  }
   const bundle = globals.__tracebond;
   if (typeof bundle !== 'object' || bundle === null || typeof bundle.run !== 'function') {
     emit('fail', describe(new Type('the script sets no globalThis.__tracebond')));
     return;
   }
   delete globals.__tracebond;
-  const result = new Future((resolve) => resolve(bundle.run(parse(a), parse(b), call)));
-  apply(then, result, [
-    (value) => {
-      let text;
-      try { text = encode(value, 'OUTPUT_INVALID'); } catch (error) { emit('fail', describe(error)); return; }
-      emit('done', text);
-    },
-    (error) => emit('fail', describe(error)),
-  ]);
+  settle(new Future((resolve) => resolve(bundle.run(parse(a), parse(b), call))), false);
 };
 })`;

@@ -12,7 +12,7 @@ import { type WasmModule, wasm } from '../../attest/core/webassembly.ts';
 import { canonicalJson, isJsonObject, type Json, parseJsonText } from '../../attest/encoding/canonical-json.ts';
 import { GUEST_PRELUDE } from './guest-prelude.ts';
 import { type Completion, GuestAbort, GuestOutOfMemory, type Handle, QuickJsInstance } from './quickjs-instance.ts';
-import { parseValue } from './values.ts';
+import { parseCompletion, parseValue } from './values.ts';
 import {
   type Delivery,
   type GuestError,
@@ -22,11 +22,12 @@ import {
   type VmOptions,
   type VmState,
 } from './vm.ts';
+import { MAX_MESSAGE_BYTES, METHOD_NAME } from './wire.ts';
+
+export { MAX_MESSAGE_BYTES } from './wire.ts';
 
 /** Version of what the host's side adds: imports, order of evaluation, counts and names of ends. Part of the engine's identity. */
-export const ENVIRONMENT_VERSION = 1;
-/** Longest message of a guest error, in UTF-8 bytes. */
-export const MAX_MESSAGE_BYTES = 2048;
+export const ENVIRONMENT_VERSION = 2;
 /** What each thing that leaves counts beside its own bytes. */
 const OUTPUT_OVERHEAD_BYTES = 64;
 /** File name of the script in the guest's own stack traces. */
@@ -104,8 +105,12 @@ export class GuestSession {
         this.#describe(script.thrown);
         return;
       }
-      this.#instance.free(script.value);
-      this.#driveCall(['start', JSON.stringify(entry), canonicalJson(input)]);
+      if (entry === 'completion') {
+        this.#driveCall(['complete'], script.value);
+      } else {
+        this.#instance.free(script.value);
+        this.#driveCall(['start', JSON.stringify(entry), canonicalJson(input)]);
+      }
     });
   }
 
@@ -117,8 +122,9 @@ export class GuestSession {
     return this.#activate(() => this.#driveCall(['deliver', String(delivery.id), delivery.ok ? 'ok' : 'failed', text]));
   }
 
-  #driveCall(texts: readonly string[]): void {
+  #driveCall(texts: readonly string[], value?: Handle): void {
     const args = texts.map((text) => this.#instance.text(text));
+    if (value !== undefined) args.push(value);
     const completion: Completion = this.#instance.call(this.#drive, args);
     for (const arg of args) this.#instance.free(arg);
     if (completion.ok) this.#instance.free(completion.value);
@@ -180,12 +186,7 @@ export class GuestSession {
   }
 
   #sys(id: string | undefined, method: string | undefined, args: string | undefined): void {
-    if (
-      id !== String(this.#next) ||
-      method === undefined ||
-      args === undefined ||
-      !/^[a-z][a-z0-9._]{0,63}$/.test(method)
-    ) {
+    if (id !== String(this.#next) || method === undefined || args === undefined || !METHOD_NAME.test(method)) {
       this.#stop('TOOL_ERROR', 'malformed host call');
     }
     this.#count(args);
@@ -211,7 +212,7 @@ export class GuestSession {
       return;
     } else if (kind === 'done') {
       try {
-        this.#result = { value: parseValue(text) };
+        this.#result = { value: this.#options.entry === 'completion' ? parseCompletion(text) : parseValue(text) };
       } catch (error) {
         if (!RuntimeError.is(error)) throw error;
         this.#fail('OUTPUT_INVALID', error.message);
@@ -238,8 +239,8 @@ export class GuestSession {
   }
 
   #fail(code: GuestErrorCode, message: string): void {
-    // QuickJS throws null, or worse, where it has no room for an error: what fails after memory ran out failed by that.
-    if (this.#instance.exhausted && code === 'TOOL_ERROR') {
+    // QuickJS throws null, or steps on it, where it has no room for an error: what fails after memory ran out failed by that.
+    if (this.#instance.exhausted && (code === 'TOOL_ERROR' || code === 'TRAP')) {
       this.#failure = { code: 'MEMORY_LIMIT', message: 'out of memory' };
       return;
     }
@@ -248,7 +249,7 @@ export class GuestSession {
 }
 
 /** The text, or as many whole characters of it as have `most` bytes. */
-function cutUtf8(text: string, most: number): string {
+export function cutUtf8(text: string, most: number): string {
   const bytes = utf8(text);
   if (bytes.length <= most) return text;
   let end = most;

@@ -1,5 +1,6 @@
 /**
- * The sandbox on QuickJS compiled to WebAssembly and metered by `meter.ts`; every session in a fresh instance, in a worker.
+ * The sandbox on QuickJS compiled to WebAssembly and metered by `meter.ts`; every session in a fresh instance, in a
+ * process behind the second wall.
  *
  * Spec: `runtime/spec/sandbox.md#engine`.
  *
@@ -11,18 +12,20 @@ import { createRequire } from 'node:module';
 import { type Hex, toHex, utf8 } from '../../attest/core/bytes.ts';
 import { RuntimeError } from '../../attest/core/error.ts';
 import { sha256 } from '../../attest/core/hash.ts';
-import { type WasmModule, wasm } from '../../attest/core/webassembly.ts';
 import { canonicalBytes, type Json } from '../../attest/encoding/canonical-json.ts';
 import { GUEST_PRELUDE } from './guest-prelude.ts';
 import { ENVIRONMENT_VERSION } from './guest-session.ts';
 import { COST_TABLE_VERSION, meterModule, REWRITER_VERSION } from './meter.ts';
+import { openProcessPool, type PooledProcess, type ProcessPool, type SandboxProgram } from './process-pool.ts';
+import { bundleProgram } from './program.ts';
 import { C_STACK_BYTES, DEPTH_BUDGET, QUICKJS_SHA256 } from './quickjs-instance.ts';
 import { assertValue } from './values.ts';
 import { type Delivery, HostFault, type Vm, type VmOptions, type VmSession, type VmState, VmUsageError } from './vm.ts';
+import { findWall, type Wall } from './wall.ts';
 import { WASI_VERSION } from './wasi.ts';
-import { openWorkerPool, type PooledWorker, type WorkerPool } from './worker-pool.ts';
+import { encodeCommand, maxAnswerBytes, parseAnswer, type SandboxCommand } from './wire.ts';
 
-type Engine = { readonly module: WasmModule; readonly digest: Hex };
+type Engine = { readonly program: SandboxProgram; readonly digest: Hex };
 
 let engine: Promise<Engine> | undefined;
 
@@ -31,23 +34,33 @@ let engine: Promise<Engine> | undefined;
  *
  * @throws {@link HostFault} `HOST_INTERNAL` if the installed QuickJS is not the pinned one
  */
-export async function openQuickJsVm(): Promise<Vm> {
+export async function openQuickJsVm(options: openQuickJsVm.Options = {}): Promise<Vm> {
   engine ??= makeEngine();
-  const { module, digest } = await engine;
-  const pool = openWorkerPool();
+  const [wall, { program, digest }] = await Promise.all([options.wall ?? findWall(), engine]);
+  const pool = openProcessPool(wall, program, { nodeOptions: options.nodeOptions ?? [] });
   let closed = false;
   return {
     engine: digest,
-    secondWall: 'none',
+    secondWall: wall.kind,
+    wallReason: wall.reason,
     async open(options) {
       if (closed) throw new VmUsageError('CLOSED', 'sandbox is closed');
       assertOptions(options);
-      return new QuickJsSession(pool, module, options);
+      return new QuickJsSession(pool, options);
     },
     async close() {
       closed = true;
       await pool.close();
     },
+  };
+}
+
+export declare namespace openQuickJsVm {
+  type Options = {
+    /** The second wall; the best there is unless told. */
+    readonly wall?: Wall;
+    /** Options of Node and V8 for the sandbox processes; what a guest does depends on none. Not those of this process. */
+    readonly nodeOptions?: readonly string[];
   };
 }
 
@@ -70,25 +83,22 @@ async function makeEngine(): Promise<Engine> {
     cStackBytes: C_STACK_BYTES,
     depthBudget: DEPTH_BUDGET,
   };
-  const module = await wasm.compile(Uint8Array.from(bytes));
-  return { module, digest: toHex(sha256(canonicalBytes(identity))) };
+  return { program: { ...bundleProgram(), engine: bytes }, digest: toHex(sha256(canonicalBytes(identity))) };
 }
 
 /** A session, from the host's side. */
 class QuickJsSession implements VmSession {
-  readonly #pool: WorkerPool;
-  readonly #module: WasmModule;
+  readonly #pool: ProcessPool;
   readonly #options: VmOptions;
   readonly #open = new Set<number>();
   readonly #log: string[] = [];
-  #worker: PooledWorker | undefined;
+  #process: PooledProcess | undefined;
   #phase: 'new' | 'running' | 'waiting' | 'over' = 'new';
   #closed = false;
   #spentMs = 0;
 
-  constructor(pool: WorkerPool, module: WasmModule, options: VmOptions) {
+  constructor(pool: ProcessPool, options: VmOptions) {
     this.#pool = pool;
-    this.#module = module;
     this.#options = options;
   }
 
@@ -105,8 +115,8 @@ class QuickJsSession implements VmSession {
       this.#phase = 'over';
       return { status: 'failed', error: { code: 'INPUT_INVALID', message: refused }, calls: [], fuelUsed: 0n };
     }
-    this.#worker = await this.#pool.acquire();
-    return this.#ask({ type: 'start', module: this.#module, options: this.#options });
+    this.#process = await this.#pool.acquire();
+    return this.#ask({ type: 'start', options: this.#options });
   }
 
   async deliver(delivery: Delivery, timeMs?: number): Promise<VmState> {
@@ -127,22 +137,24 @@ class QuickJsSession implements VmSession {
 
   async close(): Promise<void> {
     this.#closed = true;
-    const worker = this.#worker;
-    this.#worker = undefined;
-    // A worker between two answers is free at once; one in the middle of a guest is ended.
-    await worker?.release(this.#phase !== 'running');
+    const held = this.#process;
+    this.#process = undefined;
+    // A process between two answers is free at once; one in the middle of a guest is killed.
+    await held?.release(this.#phase !== 'running');
     this.#phase = 'over';
   }
 
-  async #ask(command: Parameters<PooledWorker['ask']>[0]): Promise<VmState> {
-    const worker = this.#worker;
-    if (worker === undefined) throw new VmUsageError('CLOSED', 'session is closed');
+  async #ask(command: SandboxCommand): Promise<VmState> {
+    const held = this.#process;
+    if (held === undefined) throw new VmUsageError('CLOSED', 'session is closed');
     const began = performance.now();
     try {
-      const answer = await worker.ask(command, Math.max(1, this.#options.wallMs - this.#spentMs));
+      const leftMs = Math.max(1, this.#options.wallMs - this.#spentMs);
+      const bytes = await held.ask(encodeCommand(command), maxAnswerBytes(this.#options), leftMs);
       this.#spentMs += performance.now() - began;
+      const answer = parseAnswer(bytes, this.#options);
       if (answer.type === 'fault') throw new HostFault(answer.code, answer.message);
-      if (answer.type !== 'state') throw new HostFault('HOST_INTERNAL', 'worker answered out of order');
+      if (answer.type !== 'state') throw new HostFault('HOST_INTERNAL', 'sandbox process answers out of order');
       this.#log.push(...answer.lines);
       for (const call of answer.state.calls) this.#open.add(call.id);
       this.#phase = answer.state.status === 'waiting' ? 'waiting' : 'over';
@@ -156,9 +168,9 @@ class QuickJsSession implements VmSession {
   }
 
   async #letGo(healthy: boolean): Promise<void> {
-    const worker = this.#worker;
-    this.#worker = undefined;
-    await worker?.release(healthy);
+    const held = this.#process;
+    this.#process = undefined;
+    await held?.release(healthy);
   }
 }
 

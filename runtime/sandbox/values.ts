@@ -10,6 +10,8 @@ import { hasLoneSurrogate, isJsonObject, type Json, parseJsonText } from '../../
 
 /** Nesting of a crossing value: below a record body's 32, so that a record can hold it. */
 export const MAX_VALUE_DEPTH = 24;
+/** Nesting of the completion value of a script, which no record holds: less than the guest's stack bears. */
+export const MAX_COMPLETION_DEPTH = 200;
 
 export type ValueErrorCode = 'NOT_RECORDABLE';
 
@@ -38,6 +40,16 @@ export function parseValue(text: string): Json {
  */
 export function assertValue(value: Json): void {
   assertAt(value, '$', 0);
+}
+
+/**
+ * Reads the completion value of a script, which may hold fractions.
+ *
+ * @param text - untrusted
+ * @throws {@link EncodingError} if it is no JSON, or nests deeper than {@link MAX_COMPLETION_DEPTH}
+ */
+export function parseCompletion(text: string): Json {
+  return parseJsonText(text, { maxBytes: text.length, maxDepth: MAX_COMPLETION_DEPTH });
 }
 
 function assertAt(value: Json, path: string, depth: number): void {

@@ -14,6 +14,7 @@
 import type { Hex } from '../../attest/core/bytes.ts';
 import { RuntimeError } from '../../attest/core/error.ts';
 import type { Json } from '../../attest/encoding/canonical-json.ts';
+import type { WallKind } from './wall.ts';
 
 /**
  * Why guest code failed. `OUT_OF_FUEL`, `STACK_EXHAUSTED`, `TRAP`, `DEADLOCK` and `OUTPUT_TOO_LARGE` end the session
@@ -68,8 +69,11 @@ export type VmOptions = {
    * see `runtime/spec/sandbox.md#wasm-tools`.
    */
   readonly source: string;
-  /** What of the bundle to run; `manifest` asks for its description. A `wasm` source has tools only. */
-  readonly entry: 'agent' | 'manifest' | { readonly tool: string };
+  /**
+   * What of the bundle to run; `manifest` asks for its description. A `wasm` source has tools only. With `completion` the
+   * script need be no bundle, and its completion value is the result, see `runtime/spec/sandbox.md#completion-values`.
+   */
+  readonly entry: 'agent' | 'manifest' | 'completion' | { readonly tool: string };
   readonly input: Json;
   /** Fuel for everything from the evaluation of the script on; 1 to 2^53 - 1. */
   readonly fuel: bigint;
@@ -114,8 +118,10 @@ export type VmSession = {
 export type Vm = {
   /** Identity of engine, metering and guest environment; equal digests run equal sessions equally. */
   readonly engine: Hex;
-  /** Walls around the engine besides WebAssembly: none yet. */
-  readonly secondWall: 'none';
+  /** The wall around the engine besides WebAssembly; the composition root says so to the user where it is `none`. */
+  readonly secondWall: WallKind;
+  /** What of a wall is not to be had here, and why; empty for `bubblewrap`. */
+  readonly wallReason: string;
   /** @throws {@link VmUsageError} `MALFORMED_OPTIONS`, `CLOSED` */
   open(options: VmOptions): Promise<VmSession>;
   close(): Promise<void>;

@@ -1,41 +1,39 @@
 /**
- * Entry of a sandbox worker: one guest at a time, commanded by `quickjs-vm.ts`. The worker is not a wall of its own; it
- * gives the guest a stack of fixed size and lets the host end one that runs too long.
+ * Entry of the thread that runs guests in a sandbox process, one at a time, bundled and started by `process-pool.ts` and
+ * `process-child.ts`. The thread is no wall of its own: it gives the guest a stack of fixed size.
  *
  * @module
  */
 
-import { parentPort } from 'node:worker_threads';
-import type { WasmModule } from '../../attest/core/webassembly.ts';
+import { parentPort, workerData } from 'node:worker_threads';
+import { type WasmModule, wasm } from '../../attest/core/webassembly.ts';
 import { GuestSession } from './guest-session.ts';
-import { type Delivery, HostFault, type VmOptions, type VmState } from './vm.ts';
+import { HostFault, type VmState } from './vm.ts';
 import { WasmToolSession } from './wasm-tool.ts';
+import { decodeCommand, encodeAnswer, type SandboxAnswer } from './wire.ts';
 
-/** What the host asks of a worker; each is answered once. */
-export type WorkerCommand =
-  | { readonly type: 'start'; readonly module: WasmModule; readonly options: VmOptions }
-  | { readonly type: 'deliver'; readonly delivery: Delivery; readonly timeMs: number | undefined };
-
-/** A worker's answer; `ready` comes unasked, once. */
-export type WorkerAnswer =
-  | { readonly type: 'ready' }
-  | { readonly type: 'state'; readonly state: VmState; readonly lines: readonly string[] }
-  | { readonly type: 'fault'; readonly code: HostFault['code']; readonly message: string };
-
+/** The metered engine, compiled in this thread. */
+let engine: WasmModule | undefined;
 let session: GuestSession | WasmToolSession | undefined;
 
-function obey(command: WorkerCommand): WorkerAnswer {
+function obey(bytes: Uint8Array): SandboxAnswer {
   try {
+    const command = decodeCommand(bytes);
     let state: VmState;
     if (command.type === 'start') {
-      const { module, options } = command;
-      session = options.language === 'wasm' ? new WasmToolSession(options) : new GuestSession(module, options);
+      const { options } = command;
+      if (options.language === 'wasm') {
+        session = new WasmToolSession(options);
+      } else {
+        engine ??= new wasm.Module(workerData as Uint8Array);
+        session = new GuestSession(engine, options);
+      }
       state = session.start();
     } else {
       if (session === undefined) throw new HostFault('HOST_INTERNAL', 'worker has no session');
       state = session.deliver(command.delivery, command.timeMs);
     }
-    const answer: WorkerAnswer = { type: 'state', state, lines: session.takeLines() };
+    const answer: SandboxAnswer = { type: 'state', state, lines: session.takeLines() };
     if (state.status !== 'waiting') session = undefined;
     return answer;
   } catch (error) {
@@ -48,6 +46,6 @@ function obey(command: WorkerCommand): WorkerAnswer {
 
 if (parentPort !== null) {
   const port = parentPort;
-  port.on('message', (command: WorkerCommand) => port.postMessage(obey(command)));
-  port.postMessage({ type: 'ready' } satisfies WorkerAnswer);
+  port.on('message', (bytes: Uint8Array) => port.postMessage(encodeAnswer(obey(bytes))));
+  port.postMessage(encodeAnswer({ type: 'ready' }));
 }

@@ -153,8 +153,8 @@ describe('values', () => {
     ['return [, 1];', '$[0] is undefined, which is no JSON'],
     ['return new Map([[1, 2]]);', '$ is an object of a class, not a plain one'],
     ['return { e: new Error("x") };', '$.e is an object of a class, not a plain one'],
-    ['const a = {}; a.a = a; return a;', 'value nests deeper than 24 levels or holds itself'],
-    ['let a = 1; for (let i = 0; i < 25; i++) a = [a]; return a;', 'value nests deeper than 24 levels or holds itself'],
+    ['const a = {}; a.a = a; return a;', '$.a holds itself'],
+    ['let a = 1; for (let i = 0; i < 25; i++) a = [a]; return a;', 'value nests deeper than 24 levels'],
   ])('refuses as OUTPUT_INVALID: %s', async (body, message) => {
     expect(errorOf(await runOnce(vm, body))).toEqual({ code: 'OUTPUT_INVALID', message });
   });
@@ -332,7 +332,7 @@ describe('the contract of a session', () => {
   it('is closed with the engine', async () => {
     const other = await openQuickJsVm();
     expect(other.engine).toBe(vm.engine);
-    expect(other.secondWall).toBe('none');
+    expect(['bubblewrap', 'namespaces', 'none']).toContain(other.secondWall);
     await other.close();
     expect(await usage(() => other.open(guestOptions('')))).toBe('CLOSED');
   });
