@@ -13,7 +13,14 @@ export class GrantError extends RuntimeError<GrantErrorCode> {
   override readonly name = 'GrantError';
 }
 
-export type ExchangeErrorCode = 'ADDRESS_DENIED' | 'UNREACHABLE' | 'TIMEOUT' | 'TOO_LARGE' | 'NOT_TEXT' | 'BAD_REQUEST';
+export type ExchangeErrorCode =
+  | 'UNREACHABLE'
+  | 'TIMEOUT'
+  | 'TOO_LARGE'
+  | 'REDIRECT_DENIED'
+  | 'ADDRESS_DENIED'
+  | 'NOT_TEXT'
+  | 'BAD_REQUEST';
 
 /** A request that got no usable answer. The code is what records and guests see; the message stays with the host. */
 export class ExchangeError extends RuntimeError<ExchangeErrorCode> {
