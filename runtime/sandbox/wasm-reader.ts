@@ -90,7 +90,7 @@ export class Cursor {
       throw new MeterError('MODULE_TOO_LARGE', `name of ${length} bytes`, { at: { offset: this.offset } });
     const start = this.offset;
     this.skip(length);
-    return new TextDecoder().decode(this.bytes.subarray(start, this.offset));
+    return new TextDecoder('utf-8', { ignoreBOM: true }).decode(this.bytes.subarray(start, this.offset));
   }
 
   /** Passes over `count` bytes. */

@@ -26,7 +26,7 @@ const FEATURES = {
  * @throws Error of wabt's where it does not parse or, unless `check` is false, is not valid
  */
 export function assembleText(text: string, check = true): Uint8Array {
-  const module = wabt.parseWat('module.wat', text, FEATURES);
+  const module = wabt.parseWat('module.wat', new TextEncoder().encode(text), FEATURES);
   try {
     module.resolveNames();
     if (check) module.validate();
