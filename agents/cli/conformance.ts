@@ -8,9 +8,13 @@
 import type { Writable } from 'node:stream';
 import { Argument, type Command } from 'commander';
 import { concatBytes } from '../../attest/core/bytes.ts';
+import { openGuestSuite } from './conformance-guest.ts';
 import { CaseError, evaluateCase, SUITE_NAMES, type Suite } from './conformance-suites.ts';
 
 export { type ConformanceResult, evaluateCase, SUITE_NAMES, type Suite } from './conformance-suites.ts';
+
+/** Every suite of the command: those that only compute, and `guest`, which runs scripts in the sandbox. */
+export const ALL_SUITES = [...SUITE_NAMES, 'guest'] as const;
 
 /** Longest line that is read; a longer one is skipped and answered `LINE_TOO_LONG`. */
 const MAX_CASE_BYTES = 64 * 1024 * 1024;
@@ -20,9 +24,9 @@ export function registerConformance(program: Command): void {
   program
     .command('conformance')
     .description('check test vectors: one JSON case per line in, one result per line out')
-    .addArgument(new Argument('<suite>', 'what to check').choices(SUITE_NAMES))
-    .action(async (suite: Suite) => {
-      await runConformance(suite, process.stdin, process.stdout);
+    .addArgument(new Argument('<suite>', 'what to check').choices(ALL_SUITES))
+    .action(async (suite: Suite | 'guest') => {
+      await runConformance(suite, process.stdin, process.stdout, { warn: (message) => console.error(message) });
     });
 }
 
@@ -31,7 +35,7 @@ export function registerConformance(program: Command): void {
  * `output` has gone.
  */
 export async function runConformance(
-  suite: Suite,
+  suite: Suite | 'guest',
   input: AsyncIterable<Uint8Array>,
   output: Writable,
   options: runConformance.Options = {},
@@ -43,16 +47,26 @@ export async function runConformance(
     fault ??= error;
     gone.abort();
   });
-  for await (const line of readCases(input, options.maxBytes ?? MAX_CASE_BYTES)) {
-    if (gone.signal.aborted) break;
-    const result = line instanceof CaseError ? { error: line.code } : evaluateCase(suite, line);
-    if (!output.write(`${JSON.stringify(result)}\n`)) await drained(output, gone.signal);
+  const guest = suite === 'guest' ? await openGuestSuite(options.warn ?? (() => undefined)) : undefined;
+  const evaluate = (line: Uint8Array) => (suite === 'guest' ? guest?.evaluate(line) : evaluateCase(suite, line));
+  try {
+    for await (const line of readCases(input, options.maxBytes ?? MAX_CASE_BYTES)) {
+      if (gone.signal.aborted) break;
+      const result = line instanceof CaseError ? { error: line.code } : await evaluate(line);
+      if (!output.write(`${JSON.stringify(result)}\n`)) await drained(output, gone.signal);
+    }
+  } finally {
+    await guest?.close();
   }
   if (fault !== undefined && fault.code !== 'EPIPE') throw fault;
 }
 
 export declare namespace runConformance {
-  type Options = { readonly maxBytes?: number };
+  type Options = {
+    readonly maxBytes?: number;
+    /** Told what the user has to know before the first answer. */
+    readonly warn?: (message: string) => void;
+  };
 }
 
 /** Waits until `output` takes more, or has failed. */
