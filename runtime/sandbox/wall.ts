@@ -11,7 +11,7 @@
  */
 
 import { spawn } from 'node:child_process';
-import { existsSync, lstatSync, readlinkSync, realpathSync } from 'node:fs';
+import { existsSync, lstatSync, readdirSync, readlinkSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
 /**
@@ -28,6 +28,9 @@ export type Wall = {
   /** The command that runs Node with these arguments behind the wall. It needs no environment. */
   command(nodeArgs: readonly string[]): { readonly file: string; readonly args: readonly string[] };
 };
+
+/** Where Node lies behind bubblewrap: its place outside tells where a user's folders are. */
+const INNER_NODE = '/opt/node/bin/node';
 
 type Candidate = {
   readonly kind: 'bubblewrap' | 'namespaces';
@@ -73,7 +76,8 @@ export function noWall(reason: string): Wall {
 }
 
 function wallOf({ kind, file, args }: Candidate, reason: string): Wall {
-  return { kind, reason, command: (nodeArgs) => ({ file, args: [...args, '--', process.execPath, ...nodeArgs] }) };
+  const node = kind === 'bubblewrap' ? INNER_NODE : process.execPath;
+  return { kind, reason, command: (nodeArgs) => ({ file, args: [...args, '--', node, ...nodeArgs] }) };
 }
 
 /** Ways to call bubblewrap, the strictest first: the last options are unknown to older ones. */
@@ -98,10 +102,12 @@ function libraries(): string[] {
   }
   args.push('--ro-bind-try', '/etc/ld.so.cache', '/etc/ld.so.cache');
   const node = realpathSync(process.execPath);
-  const own = join(dirname(node), '..', 'lib');
+  args.push('--ro-bind', node, INNER_NODE);
   // Some builds keep libnode beside the program.
-  if (existsSync(own) && !own.startsWith('/usr/lib')) args.push('--ro-bind', own, own);
-  args.push('--ro-bind', node, process.execPath);
+  const own = join(dirname(node), '..', 'lib');
+  if (existsSync(own) && readdirSync(own).some((name) => name.startsWith('libnode.'))) {
+    args.push('--ro-bind', own, join(dirname(INNER_NODE), '..', 'lib'));
+  }
   return args;
 }
 
