@@ -37,6 +37,7 @@ function toGuestCode(
   limits: { readonly fuel: number; readonly memoryMb: number },
 ): GuestCode {
   return {
+    language: 'javascript',
     limits: { fuel: limits.fuel.toString(), memoryMb: limits.memoryMb, outputBytes: OUTPUT_BYTES },
     manifest,
     source,

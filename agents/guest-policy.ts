@@ -13,6 +13,8 @@ export type OperatorGrants = {
   readonly origins: readonly string[];
   /** Greatest response in bytes. */
   readonly maxBytes: number;
+  /** CIDR ranges that may be reached though they are not public, `127.0.0.1/32` for servers on this computer. */
+  readonly addresses?: readonly string[];
 };
 
 const ALWAYS = ['clock.now', 'random.bytes', 'kv.get', 'kv.put'] as const;
@@ -32,7 +34,15 @@ export function createPolicy(
     tools: names.map((name) => {
       const { fetch = [], kv, clock, random } = tools.get(name) ?? {};
       const origins = grants.origins.filter((origin) => fetch.some((pattern) => coversOrigin(pattern, origin)));
-      const fetches: ToolGrant = { capability: 'http.fetch', maxBytes: grants.maxBytes, methods: ['GET'], origins };
+      const fetches: ToolGrant = {
+        addresses: grants.addresses ?? [],
+        capability: 'http.fetch',
+        headers: [],
+        idempotent: false,
+        maxBytes: grants.maxBytes,
+        methods: ['GET'],
+        origins,
+      };
       const declared = plainGrants([
         ...(kv === true ? (['kv.get', 'kv.put'] as const) : []),
         ...(clock === true ? (['clock.now'] as const) : []),

@@ -10,7 +10,13 @@ import { dirname } from 'node:path';
 import { RuntimeError } from '../attest/core/error.ts';
 import type { TraceSink } from '../attest/trace/writer.ts';
 
-export type JournalErrorCode = 'JOURNAL_EXISTS' | 'JOURNAL_FULL' | 'JOURNAL_UNWRITABLE';
+export type JournalErrorCode =
+  | 'JOURNAL_EXISTS'
+  | 'JOURNAL_MISSING'
+  /** Another process, or this one, writes it already: two writers would sign two histories. */
+  | 'JOURNAL_IN_USE'
+  | 'JOURNAL_FULL'
+  | 'JOURNAL_UNWRITABLE';
 
 /** The journal could not be made or continued; what was appended before is safe. */
 export class JournalError extends RuntimeError<JournalErrorCode> {
@@ -59,6 +65,28 @@ export async function openJournal(
   };
 }
 
+/**
+ * Opens a journal to go on with it, cut to what is whole. Nobody else can write it until it is closed.
+ *
+ * @param keepBytes - length of the whole part, from `readJournal`
+ * @throws {@link JournalError} `JOURNAL_MISSING`, `JOURNAL_UNWRITABLE`
+ */
+export async function continueJournal(path: string, keepBytes: number): Promise<Journal> {
+  return openJournal(path, async () => {
+    const file = await open(path, constants.O_APPEND | constants.O_WRONLY);
+    try {
+      if ((await file.stat()).size > keepBytes) {
+        await file.truncate(keepBytes);
+        await file.datasync();
+      }
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+    return file;
+  });
+}
+
 async function createFile(path: string): Promise<JournalFile> {
   const file = await open(path, constants.O_CREAT | constants.O_EXCL | constants.O_APPEND | constants.O_WRONLY, 0o644);
   // The name of a new file is durable only with its folder.
@@ -75,6 +103,7 @@ function journalError(path: string, cause: unknown): JournalError {
   const code = (cause as NodeJS.ErrnoException).code ?? 'unknown';
   const at = { path, errno: code };
   if (code === 'EEXIST') return new JournalError('JOURNAL_EXISTS', `${path} already exists`, { at, cause });
+  if (code === 'ENOENT') return new JournalError('JOURNAL_MISSING', `${path} does not exist`, { at, cause });
   if (code === 'ENOSPC' || code === 'EDQUOT') {
     return new JournalError('JOURNAL_FULL', `no space left for ${path}`, { at, cause });
   }

@@ -3,49 +3,58 @@
  *
  * L1. Guest code moves only when exactly one delivery is given to it; deliveries are made in the order of their records.
  * L2. A policy record stands before every start, and the start is durable before the effect happens.
- * L3. Calls are served one at a time, oldest first; the order on record is the order of effects.
+ * L3. Effects happen side by side; their ends are recorded one at a time, in the order in which they came.
  * L4. A fault of the host is never recorded as a result of the guest: the run is closed as `abandoned`.
  * L5. A run that cannot be written on (full disk) just ends: its trace has no closed checkpoint and never passes as whole.
+ * L6. A run goes on after a crash by being executed again (`past.ts`) until its journal is used up. What was under way then is
+ *     sent again under its own record and key if that does nothing twice; else the run waits for a person.
+ *
+ * Spec: `runtime/spec/runs.md`.
  *
  * @module
  */
 
 import { type Hex, toHex } from '../attest/core/bytes.ts';
-import { RuntimeError } from '../attest/core/error.ts';
 import type { Json } from '../attest/encoding/canonical-json.ts';
-import type { Bodies, GuestFailure, RunCloseBody, RunOpenBody } from '../attest/trace/bodies.ts';
+import type { GuestFailure, RunCloseBody, RunOpenBody } from '../attest/trace/bodies.ts';
 import type { SignedCheckpoint } from '../attest/trace/checkpoint.ts';
 import {
   computeGuestSeed,
   deniedDelivery,
   failedDelivery,
   type GuestCode,
-  grantToolFuel,
-  inferenceParameters,
-  inferenceRequestOf,
+  type GuestDelivery,
   type ParsedCall,
   parseCall,
   randomValue,
 } from '../attest/trace/guest.ts';
-import type { Kind } from '../attest/trace/kinds.ts';
-import { evaluatePolicy, fetchGrant, type PolicyRules } from '../attest/trace/policy.ts';
-import { computeKey } from '../attest/trace/rules.ts';
+import { readJsonPayload, readTextPayload } from '../attest/trace/payload.ts';
+import { evaluatePolicy, grantOf, type PolicyRules } from '../attest/trace/policy.ts';
 import type { PayloadSet, TraceWriter } from '../attest/trace/writer.ts';
-import type { InferenceClient } from '../inference/client.ts';
-import { OutOfBudget, requireBudget } from './budget.ts';
-import { fetchHttp } from './http-fetch.ts';
-import { type Delivery, type HostCall, HostFault, type Vm, type VmSession, type VmState } from './sandbox/vm.ts';
+import { setAlarm } from './alarm.ts';
+import { judgeApproval } from './approvals.ts';
+import { OutOfBudget } from './budget.ts';
+import { ControlError, RunControl, type SpokenWord } from './control.ts';
+import { answered, beginEffect, type EffectPorts, endOf, mayRepeat, type Outcome } from './effects.ts';
+import { GuestRun } from './guest-run.ts';
+import { Inbox } from './inbox.ts';
+import { type Guest, Ledger, type Pending, type RecordSeen, type Started } from './ledger.ts';
+import { Past } from './past.ts';
+import { HostFault, type Vm, type VmState } from './sandbox/vm.ts';
+import { startOf } from './starts.ts';
+
+export type { RecordSeen } from './ledger.ts';
 
 /** What a run takes from outside. */
-export type RunPorts = {
+export type RunPorts = EffectPorts & {
   readonly vm: Vm;
-  readonly inference: Pick<InferenceClient, 'complete'>;
+  /** With a past, the run goes on from there. */
   readonly writer: TraceWriter;
   /** Milliseconds since 1970, for `clock.now` and deadlines. */
   readonly now: () => number;
-  readonly fetch?: typeof fetch;
-  /** Called after each durable record. */
-  readonly onRecord?: (kind: Kind, index: bigint) => void;
+  readonly control?: RunControl;
+  /** Called after each durable record, and for each of the past. */
+  readonly onRecord?: (seen: RecordSeen) => void;
 };
 
 /** What is run: the body of `run.open` with its payloads, and what it names by digest. */
@@ -68,19 +77,40 @@ export type RunResult = {
   readonly records: bigint;
 };
 
-/** Wall-clock bound of one activation of guest code, and of one request to the outside. */
-const ACTIVATION_MS = 60_000;
-const REQUEST_MS = 20_000;
+/** One start that waits for somebody. */
+export type Waiting = {
+  readonly index: bigint;
+  /** Time of its record, milliseconds since 1970. */
+  readonly at: bigint;
+  readonly for: 'approval' | 'reconciliation' | 'child';
+  readonly capability: string;
+  readonly target: string;
+  readonly request: Json;
+};
 
-/** Records between two checkpoints. */
-const CHECKPOINT_EVERY = 32n;
+/** A run that was put aside: nothing of it is held, and it goes on from its journal. */
+export type Suspension = {
+  readonly run: Hex;
+  readonly status: 'suspended';
+  readonly reason: Waiting['for'] | 'paused';
+  readonly waiting: readonly Waiting[];
+  /** Time at which it must go on by itself, milliseconds since 1970. */
+  readonly wakeAt: number;
+};
+
+/** Wall-clock bound of one activation of guest code. */
+const ACTIVATION_MS = 60_000;
+
+/** Starts that are under way at once; further calls wait. */
+const MAX_UNDER_WAY = 32;
 
 /**
- * Runs an agent to its end and closes its trace.
+ * Runs an agent until its trace is closed, or until it waits for somebody.
  *
- * @throws JournalError when the trace cannot be written; the trace is then not closed
+ * @throws {@link JournalError} when the trace cannot be written; the trace is then not closed
+ * @throws {@link TraceError} `JOURNAL_MISMATCH`, {@link HostFault} when the journal is not one of this run; it is left as it is
  */
-export async function runAgent(ports: RunPorts, plan: RunPlan): Promise<RunResult> {
+export async function runAgent(ports: RunPorts, plan: RunPlan): Promise<RunResult | Suspension> {
   return new Run(ports, plan).execute();
 }
 
@@ -90,388 +120,498 @@ type Ending = {
   readonly error?: { code: string; message: string };
 };
 
+type Event =
+  | { readonly type: 'outcome'; readonly index: bigint; readonly outcome: Outcome | 'suspended' }
+  | { readonly type: 'guest'; readonly index: bigint; readonly state: VmState }
+  | { readonly type: 'fault'; readonly error: unknown }
+  | { readonly type: 'wake' };
+
+/** The run ends before its agent does. */
+class Stopped extends Error {
+  readonly status: 'cancelled' | 'out-of-budget' | 'abandoned';
+
+  constructor(status: Stopped['status']) {
+    super(status);
+    this.status = status;
+  }
+}
+
 class Run {
   readonly #ports: RunPorts;
   readonly #plan: RunPlan;
   readonly #writer: TraceWriter;
-  readonly #kv = new Map<string, string>();
-  readonly #deadline: number;
-  #agentFuel = 0n;
-  #sinceCheckpoint = 0n;
-  /** `at` of the last record, the time that the next delivery carries. */
-  #at = 0n;
+  readonly #ledger: Ledger;
+  readonly #past: Past;
+  readonly #control: RunControl;
+  readonly #inbox = new Inbox<Event>();
+  readonly #abort = new AbortController();
+  readonly #alarms: (() => void)[] = [];
+  readonly #guests = new Set<GuestRun>();
+  /** Moves of tools that are not done. */
+  #moving = 0;
+  #agent: Guest = { by: null, tool: null, run: undefined };
+  /** How the agent's own code ended. */
+  #ended: Ending | undefined;
+  #deadline = Number.POSITIVE_INFINITY;
 
   constructor(ports: RunPorts, plan: RunPlan) {
     this.#ports = ports;
     this.#plan = plan;
     this.#writer = ports.writer;
-    this.#deadline = ports.now() + Number(plan.openBody.limits.wallMs);
+    this.#ledger = new Ledger(ports.writer, plan.openBody, plan.agent, ports.onRecord);
+    this.#past = new Past(this.#ledger, {
+      serve: (pending) => this.#serve(pending),
+      give: (guest, delivery, at) => this.#give(guest, delivery, at),
+    });
+    this.#control = ports.control ?? new RunControl();
   }
 
-  async execute(): Promise<RunResult> {
-    const { openBody, openPayloads } = this.#plan;
-    await this.#append('run.open', openBody, openPayloads);
-    let ending: Ending;
+  async execute(): Promise<RunResult | Suspension> {
+    this.#control.listen(() => {
+      if (this.#control.cancelled) void this.#stopGuests();
+      this.#inbox.push({ type: 'wake' });
+    });
     try {
-      ending = await this.#runAgent();
-    } catch (error) {
-      ending = this.#endingOf(error);
-      await this.#loseOpenStarts(ending.status === 'abandoned' ? 'HOST_FAULT' : 'CANCELLED');
+      const { openBody, openPayloads } = this.#plan;
+      const { at } = await this.#ledger.append('run.open', openBody, openPayloads);
+      this.#deadline = Math.min(Number(at) + Number(openBody.limits.wallMs), 1000 * Number(openBody.deadline));
+      this.#alarm(this.#deadline);
+      let ending: Ending;
+      try {
+        const suspension = await this.#work(at);
+        if (suspension !== undefined) return suspension;
+        ending = this.#ended ?? { status: 'abandoned' };
+      } catch (error) {
+        // A journal that was not gone through to its end is left as it is.
+        if (this.#writer.next !== undefined) throw error;
+        ending = this.#endingOf(error);
+      }
+      if (this.#past.closed !== undefined) return await this.#alreadyClosed(this.#past.closed);
+      this.#abort.abort();
+      await this.#ledger.loseAll(this.#lossOf(ending));
+      return await this.#close(ending);
+    } finally {
+      this.#control.end();
+      for (const off of this.#alarms) off();
+      await this.#stopGuests();
     }
-    return this.#close(ending);
+  }
+
+  async #work(at: bigint): Promise<Suspension | undefined> {
+    await this.#openAgent(at);
+    await this.#past.replay();
+    if (this.#past.closed !== undefined) return undefined;
+    if (this.#ended === undefined && this.#past.brokenOff !== undefined) {
+      throw new Stopped(this.#past.brokenOff);
+    }
+    if (this.#writer.brokenOff) throw new Stopped('abandoned');
+    for (const started of [...this.#ledger.starts.values()]) await this.#resume(started);
+    return this.#goOn();
   }
 
   #endingOf(error: unknown): Ending {
     if (error instanceof OutOfBudget) {
       return { status: 'out-of-budget', error: { code: 'OUT_OF_BUDGET', message: error.message } };
     }
-    if (error instanceof HostFault) return { status: 'abandoned', error: { code: error.code, message: error.message } };
+    if (error instanceof Stopped) return { status: error.status };
+    if (error instanceof HostFault) {
+      // A guest that was ended because the run is cancelled is no fault.
+      if (this.#control.cancelled) return { status: 'cancelled' };
+      return { status: 'abandoned', error: { code: error.code, message: error.message } };
+    }
     throw error;
   }
 
-  async #runAgent(): Promise<Ending> {
-    const { agent, input, openBody } = this.#plan;
-    const session = await this.#openGuest({
-      code: agent,
-      entry: 'agent',
-      input,
-      fuel: this.#agentLimit(),
-      index: 0n,
-      at: this.#at,
-    });
-    try {
-      let state = await session.start();
-      const calls: HostCall[] = [];
-      for (;;) {
-        await this.#recordAgent(state);
-        calls.push(...state.calls);
-        if (state.status === 'done') return { status: 'done', output: state.value };
-        if (state.status === 'failed') return { status: 'failed', error: state.error };
-        const call = calls.shift();
-        if (call === undefined) throw new TypeError('a guest waits without a call');
-        if (this.#ports.now() > this.#deadline) throw new OutOfBudget('wallMs');
-        const delivery = await this.#serve(call, null, openBody);
-        state = await session.deliver(delivery, Number(this.#at));
+  #lossOf({ status }: Ending): 'HOST_FAULT' | 'CANCELLED' | 'DEADLINE' {
+    if (status === 'abandoned') return 'HOST_FAULT';
+    return status === 'out-of-budget' && this.#ports.now() > this.#deadline ? 'DEADLINE' : 'CANCELLED';
+  }
+
+  /** Goes on until the agent has ended (undefined), or until only somebody else can go on. */
+  async #goOn(): Promise<Suspension | undefined> {
+    for (;;) {
+      if (this.#ended !== undefined) return undefined;
+      if (this.#control.cancelled) throw new Stopped('cancelled');
+      if (this.#ports.now() > this.#deadline) throw new OutOfBudget('wallMs');
+      if (await this.#expireApproval()) continue;
+      const word = this.#control.takeWord();
+      const event = word === undefined ? this.#inbox.take() : undefined;
+      const call = word === undefined && event === undefined ? this.#takeStartable() : undefined;
+      if (word !== undefined) await this.#hear(word);
+      else if (event !== undefined) await this.#handle(event);
+      else if (call !== undefined) await this.#serve(call);
+      else {
+        const suspension = await this.#suspend();
+        if (suspension !== undefined) return suspension;
+        await this.#handle(await this.#inbox.next());
       }
-    } finally {
-      await session.close();
     }
   }
 
-  #agentLimit(): bigint {
-    const [own, run] = [BigInt(this.#plan.agent.limits.fuel), BigInt(this.#plan.openBody.limits.fuel)];
-    return own < run ? own : run;
+  async #handle(event: Event): Promise<void> {
+    if (event.type === 'wake') return;
+    if (event.type === 'fault') throw event.error;
+    const started = this.#ledger.starts.get(event.index);
+    if (started === undefined) return;
+    if (event.type === 'guest') await this.#endTool(started, event.state);
+    else if (event.outcome === 'suspended') started.waits = 'child';
+    else await this.#end(started, event.outcome);
   }
 
-  async #recordAgent(state: VmState): Promise<void> {
-    const payloads = this.#writer.payloads();
-    const output = state.status === 'done' ? payloads.json(state.value) : null;
-    const error = failureOf(state, payloads);
-    const fuel = state.fuelUsed - this.#agentFuel;
-    await this.#append(
-      'agent',
-      {
-        bytes: payloads.bytes,
-        calls: state.calls.map((call) => ({ id: call.id, method: call.method.slice(0, 64) })),
-        error,
-        fuel: fuel.toString(),
-        output,
-      },
-      payloads,
-    );
-    this.#agentFuel = state.fuelUsed;
+  /** The next call that can be started now. */
+  #takeStartable(): Pending | undefined {
+    const { pending, starts } = this.#ledger;
+    if (this.#control.paused || starts.size >= MAX_UNDER_WAY) return undefined;
+    const at = pending.findIndex((candidate) => !this.#waitsForFuel(candidate));
+    return at < 0 ? undefined : pending.splice(at, 1)[0];
   }
 
-  /** Decides a call, makes its effect on record, and gives what is to be delivered. */
-  async #serve(call: HostCall, by: bigint | null, open: RunOpenBody): Promise<Delivery> {
-    const parsed = parseCall(call, open);
+  /** Whether a call of a tool must wait until another tool gives back the fuel that it leaves. */
+  #waitsForFuel({ guest, call }: Pending): boolean {
+    if (guest.by !== null || call.method !== 'tool') return false;
+    const code = this.#plan.tools.get((call.args as { readonly name?: string } | null)?.name ?? '');
+    return code !== undefined && this.#ledger.grantedFuel > 0n && this.#ledger.toolFuel(code) === 0n;
+  }
+
+  // Waiting for somebody
+
+  /** Puts the run aside if all that is under way waits for somebody, or if it is paused and nothing is under way. */
+  async #suspend(): Promise<Suspension | undefined> {
+    const open = [...this.#ledger.starts.values()];
+    const waiting = open.filter(({ waits }) => waits !== undefined);
+    // A tool is no work of its own: it waits for what it started, or its code moves.
+    const underWay = open.filter(({ waits, guest }) => waits === undefined && guest === undefined);
+    if (underWay.length > 0 || this.#moving > 0) return undefined;
+    if (waiting.length === 0 && !this.#control.paused) return undefined;
+    await this.#writer.checkpoint();
+    const { reason, waits } = { reason: 'paused' as const, ...soonest(waiting) };
+    return {
+      run: toHex(this.#writer.state.run),
+      status: 'suspended',
+      reason: waits ?? reason,
+      waiting: waiting.map(({ head, parsed, waits: whom, call }) => ({
+        index: head.index,
+        at: head.at,
+        for: whom as Waiting['for'],
+        capability: parsed.method,
+        target: parsed.target,
+        request: call.args,
+      })),
+      wakeAt: Math.min(this.#deadline, ...waiting.map(expiryOf)),
+    };
+  }
+
+  /** Ends an approval that nobody gave in time. */
+  async #expireApproval(): Promise<boolean> {
+    for (const started of this.#ledger.starts.values()) {
+      if (started.waits !== 'approval' || this.#ports.now() < expiryOf(started)) continue;
+      await this.#end(started, { type: 'failed', error: 'TIMEOUT' });
+      return true;
+    }
+    return false;
+  }
+
+  /** Takes what somebody said about a start. */
+  async #hear(word: SpokenWord): Promise<void> {
+    const started = this.#ledger.starts.get(word.index);
+    const expected = word.type === 'approval' ? 'approval' : word.type === 'child' ? 'child' : 'reconciliation';
+    if (started === undefined || started.waits !== expected) {
+      word.refuse(new ControlError('NOT_WAITING', `no start at ${word.index} waits for ${expected}`));
+      return;
+    }
+    if (word.type === 'approval') {
+      const outcome = this.#judge(started, word);
+      if (outcome === undefined) return;
+      await this.#end(started, outcome);
+    } else if (word.type === 'reconcile' && word.how === 'lost') {
+      await this.#end(started, { type: 'lost', reason: 'CRASH' });
+    } else {
+      started.waits = undefined;
+      await this.#launch(started);
+    }
+    word.accept();
+  }
+
+  #judge({ owner, head, start }: Started, word: Extract<SpokenWord, { type: 'approval' }>): Outcome | undefined {
+    if (start.kind !== 'host.start') return undefined;
+    const approvers = grantOf(this.#plan.policy, owner.tool, 'human.approve')?.approvers ?? [];
+    const place = { run: this.#writer.state.run, index: head.index, request: start.body.request };
+    const { chain, contract } = this.#plan.openBody;
+    try {
+      const evidence = judgeApproval(word.approval, approvers, place, { chainId: BigInt(chain), contract });
+      return { type: 'host', value: { ...word.approval }, evidence };
+    } catch (error) {
+      if (!(error instanceof ControlError)) throw error;
+      word.refuse(error);
+      return undefined;
+    }
+  }
+
+  // Calls
+
+  /** Decides a call, and starts its effect if it is allowed. */
+  async #serve({ guest, call }: Pending): Promise<void> {
+    const { state } = this.#writer;
+    const { openBody, policy } = this.#plan;
+    const parsed = parseCall(call, guest.tool, openBody);
     const capability = call.method.slice(0, 64);
-    const caller = by === null ? undefined : this.#writer.state.openStarts.get(by);
-    const tool = (caller?.body as { readonly tool?: string } | undefined)?.tool ?? null;
+    const asked = parsed.method === 'unknown' ? 'unknown' : parsed.method;
     const decided = evaluatePolicy(
-      this.#plan.policy,
-      { tool, capability: parsed.method === 'unknown' ? 'unknown' : parsed.method, target: parsed.target },
-      this.#writer.state.counters,
-      open.limits,
+      policy,
+      { tool: guest.tool, capability: asked, target: parsed.target },
+      state.counters,
+      openBody.limits,
     );
-    await this.#append('policy', {
-      by: by === null ? null : by.toString(),
+    const { at } = await this.#ledger.append('policy', {
+      by: guest.by === null ? null : guest.by.toString(),
       call: call.id,
       ...decided,
       request: { capability, target: parsed.target },
     });
-    if (decided.decision === 'deny' || parsed.method === 'unknown')
-      return deniedDelivery(call.id, capability, decided.rule);
-    switch (parsed.method) {
-      case 'inference':
-        return this.#infer(call, by, parsed.args, open);
-      case 'tool':
-        return this.#runTool(call, by, parsed.args, open);
-      default:
-        return this.#hostCall(call, by, tool, parsed);
+    if (decided.decision === 'deny' || parsed.method === 'unknown') {
+      return this.#give(guest, deniedDelivery(call.id, capability, decided.rule), at);
     }
-  }
-
-  async #infer(
-    call: HostCall,
-    by: bigint | null,
-    args: Extract<ParsedCall, { method: 'inference' }>['args'],
-    open: RunOpenBody,
-  ): Promise<Delivery> {
-    const { state } = this.#writer;
-    const payloads = this.#writer.payloads();
-    const messages = args.messages.map((message) => ({
-      content: payloads.text(message.content),
-      name: message.name,
-      role: message.role,
-    }));
-    const body: Bodies['inference.start'] = {
-      by: by === null ? null : by.toString(),
-      bytes: payloads.bytes,
-      call: call.id,
-      key: this.#key(),
-      request: { ...inferenceParameters(args), messages },
-    };
-    const { index } = await this.#append('inference.start', body, payloads);
-    const request = inferenceRequestOf(
-      body,
-      args.messages.map((message) => message.content),
-      open,
-    );
-    const place = {
-      run: state.run,
-      index,
-      runSeed: state.runSeed,
-      chainId: BigInt(open.chain),
-      contract: open.contract,
-    };
-    let answer: Awaited<ReturnType<InferenceClient['complete']>>;
-    try {
-      answer = await this.#ports.inference.complete(request, place);
-    } catch (error) {
-      if (!RuntimeError.is(error)) throw error;
-      await this.#append('inference.lost', { reason: 'HOST_FAULT' }, undefined, index);
-      return failedDelivery(call.id, 'HOST_FAULT');
-    }
-    const shown = this.#writer.payloads();
-    const output = shown.ids(answer.outputIds);
-    const prompt = shown.ids(answer.promptIds);
-    const end: Bodies['inference.end'] = {
-      finish: answer.finishReason,
-      masks: answer.masks,
-      output,
-      prompt,
-      receipt: answer.receipt.signature,
-      text: shown.text(answer.text),
-      bytes: shown.bytes,
-    };
-    await this.#append('inference.end', end, shown, index);
-    return { id: call.id, ok: true, value: { finishReason: answer.finishReason, text: answer.text } };
-  }
-
-  async #runTool(
-    call: HostCall,
-    by: bigint | null,
-    args: Extract<ParsedCall, { method: 'tool' }>['args'],
-    open: RunOpenBody,
-  ): Promise<Delivery> {
-    const code = this.#plan.tools.get(args.name);
-    if (code === undefined) throw new TypeError(`policy grants the tool ${args.name}, which the run does not have`);
-    const fuel = grantToolFuel({
-      tool: BigInt(code.limits.fuel),
-      run: BigInt(open.limits.fuel),
-      used: this.#writer.state.counters.fuel,
-      agent: this.#agentLimit(),
-      agentUsed: this.#agentFuel,
-    });
+    const code = this.#toolCode(parsed);
+    const fuel = code === undefined ? undefined : this.#ledger.toolFuel(code);
     if (fuel === 0n) throw new OutOfBudget('fuel');
+    const isPast = this.#writer.next !== undefined;
     const payloads = this.#writer.payloads();
-    const input = payloads.json(args.input);
-    const { index } = await this.#append(
-      'tool.start',
-      {
-        by: by === null ? null : by.toString(),
-        bytes: payloads.bytes,
-        call: call.id,
-        input,
-        key: this.#key(),
-        tool: args.name,
-      },
-      payloads,
-    );
-    const session = await this.#openGuest({
-      code,
-      entry: { tool: args.name },
-      input: args.input,
-      fuel,
-      index,
-      at: this.#at,
-    });
-    let state: VmState;
-    try {
-      state = await session.start();
-      const calls: HostCall[] = [...state.calls];
-      while (state.status === 'waiting') {
-        const inner = calls.shift();
-        if (inner === undefined) throw new TypeError('a guest waits without a call');
-        const delivery: Delivery = await this.#serve(inner, index, open);
-        state = await session.deliver(delivery, Number(this.#at));
-        calls.push(...state.calls);
-      }
-    } finally {
-      await session.close();
+    const start = startOf(parsed, { by: guest.by, call: call.id, state }, this.#plan, payloads);
+    const head = await this.#ledger.append(start.kind, start.body, payloads);
+    const input = start.kind === 'run.child.start' ? payloads.byCommitment.get(start.body.input) : undefined;
+    const started: Started = { head, owner: guest, call, parsed, start, input };
+    if (parsed.method !== 'tool' || code === undefined || fuel === undefined) {
+      this.#ledger.starts.set(head.index, started);
+      // What the journal began is begun again, if at all, when the journal is used up.
+      if (!isPast) await this.#launch(started);
+      return;
     }
-    const shown = this.#writer.payloads();
-    const result = state.status === 'done' ? shown.json(state.value) : null;
-    const error = failureOf(state, shown);
-    await this.#append(
-      'tool.end',
-      { bytes: shown.bytes, error, fuel: state.fuelUsed.toString(), result },
-      shown,
-      index,
-    );
-    return state.status === 'done'
-      ? { id: call.id, ok: true, value: state.value }
-      : { id: call.id, ok: false, error: state.error };
+    const isDone = this.#writer.completes(head.index);
+    const entry = { tool: parsed.args.name };
+    const run = isDone ? undefined : this.#makeGuest(code, entry, parsed.args.input, fuel, head.index, head.at);
+    const tool = { ...started, fuel, guest: { by: head.index, tool: parsed.args.name, run } };
+    this.#ledger.starts.set(head.index, tool);
+    await this.#move(tool, (moving) => moving.start());
   }
 
-  async #hostCall(
-    call: HostCall,
-    by: bigint | null,
-    tool: string | null,
-    parsed: Exclude<ParsedCall, { method: 'inference' | 'tool' }>,
-  ): Promise<Delivery> {
-    const payloads = this.#writer.payloads();
-    const request = payloads.json(parsed.args as Json);
-    const { index } = await this.#append(
-      'host.start',
-      {
-        by: by === null ? null : by.toString(),
-        bytes: payloads.bytes,
-        call: call.id,
-        capability: parsed.method,
-        key: this.#key(),
-        request,
-      },
-      payloads,
-    );
-    const done = await this.#perform(parsed, tool, index);
-    const shown = this.#writer.payloads();
-    const response = done.ok ? shown.json(done.value) : null;
-    const error = done.ok ? null : done.error;
-    await this.#append('host.end', { bytes: shown.bytes, error, evidence: 'none', response }, shown, index);
-    return done.ok ? { id: call.id, ok: true, value: done.value } : failedDelivery(call.id, done.error);
+  #toolCode(parsed: ParsedCall): GuestCode | undefined {
+    if (parsed.method !== 'tool') return undefined;
+    const code = this.#plan.tools.get(parsed.args.name);
+    if (code === undefined) throw new TypeError(`policy grants the tool ${parsed.target}, which the run does not have`);
+    return code;
   }
 
-  async #perform(
-    parsed: Exclude<ParsedCall, { method: 'inference' | 'tool' }>,
-    tool: string | null,
-    index: bigint,
-  ): Promise<{ ok: true; value: Json } | { ok: false; error: NonNullable<Bodies['host.end']['error']> }> {
+  /** Goes on with a start that the journal left open. */
+  async #resume(started: Started): Promise<void> {
+    const { parsed, owner } = started;
+    if (parsed.method === 'tool') return;
+    const isIdempotent = grantOf(this.#plan.policy, owner.tool, 'http.fetch')?.idempotent === true;
+    if (mayRepeat(parsed, isIdempotent)) await this.#launch(started);
+    else started.waits = 'reconciliation';
+  }
+
+  /** Begins the effect of a start, or ends it at once where there is nothing to wait for. */
+  async #launch(started: Started): Promise<void> {
+    const { parsed, head } = started;
+    const { runSeed } = this.#writer.state;
     switch (parsed.method) {
+      case 'tool':
+        return;
       case 'clock.now':
-        return { ok: true, value: this.#ports.now() };
+        return this.#end(started, answered(this.#ports.now()));
       case 'random.bytes':
-        return { ok: true, value: randomValue(this.#writer.state.runSeed, index, parsed.args.length) };
+        return this.#end(started, answered(randomValue(runSeed, head.index, parsed.args.length)));
       case 'kv.get':
-        return { ok: true, value: this.#kv.get(parsed.args.key) ?? null };
+        return this.#end(started, answered(this.#ledger.store.get(parsed.target) ?? null));
       case 'kv.put':
-        this.#kv.set(parsed.args.key, parsed.args.value);
-        return { ok: true, value: null };
-      case 'http.fetch': {
-        const grant = fetchGrant(this.#plan.policy, tool);
-        if (grant === undefined) throw new TypeError('http.fetch was allowed without a grant');
-        const options = { timeoutMs: REQUEST_MS };
-        return fetchHttp(
-          grant,
-          parsed.args,
-          this.#ports.fetch === undefined ? options : { ...options, fetch: this.#ports.fetch },
+        return this.#end(started, answered(null));
+      case 'human.approve':
+        started.waits = 'approval';
+        // What a person is asked cannot be taken back.
+        await this.#writer.checkpoint();
+        this.#alarm(expiryOf(started));
+        return;
+      default: {
+        const { index } = head;
+        beginEffect(this.#ports, started, this.#plan, this.#writer.state, this.#abort.signal).then(
+          (outcome) => this.#inbox.push({ type: 'outcome', index, outcome }),
+          (error) => this.#inbox.push({ type: 'fault', error }),
         );
       }
     }
   }
 
-  #openGuest(guest: {
-    readonly code: GuestCode;
-    readonly entry: 'agent' | { readonly tool: string };
-    readonly input: Json;
-    readonly fuel: bigint;
-    readonly index: bigint;
-    readonly at: bigint;
-  }): Promise<VmSession> {
-    return this.#ports.vm.open({
-      source: guest.code.source,
-      entry: guest.entry,
-      input: guest.input,
-      fuel: guest.fuel,
-      memoryBytes: guest.code.limits.memoryMb * 2 ** 20,
-      outputBytes: guest.code.limits.outputBytes,
-      wallMs: ACTIVATION_MS,
-      seed: computeGuestSeed(this.#writer.state.runSeed, guest.index),
-      startTimeMs: Number(guest.at),
-    });
+  /** Records the end of a start and delivers it. */
+  async #end(started: Started, outcome: Outcome): Promise<void> {
+    const { index } = started.head;
+    const { id } = started.call;
+    if (outcome.type === 'lost') {
+      const { at } = await this.#ledger.lose(started, outcome.reason);
+      return this.#give(started.owner, failedDelivery(id, outcome.reason), at);
+    }
+    const payloads = this.#writer.payloads();
+    const end = endOf(outcome, payloads, id);
+    const { at } = await this.#ledger.append(end.kind, end.body, payloads, index);
+    this.#ledger.settle(started, end);
+    await this.#give(started.owner, end.delivery, at);
   }
 
-  async #loseOpenStarts(reason: 'HOST_FAULT' | 'CANCELLED'): Promise<void> {
-    const open = [...this.#writer.state.openStarts.values()].reverse();
-    for (const start of open) {
-      const lost = start.kind.replace('.start', '.lost') as 'tool.lost' | 'host.lost' | 'inference.lost';
-      await this.#writer.append(lost, { reason }, undefined, start.index);
-    }
+  // Guests
+
+  #makeGuest(
+    code: GuestCode,
+    entry: 'agent' | { readonly tool: string },
+    input: Json,
+    fuel: bigint,
+    index: bigint,
+    at: bigint,
+  ): GuestRun {
+    const run = new GuestRun(this.#ports.vm, {
+      language: code.language,
+      source: code.source,
+      entry,
+      input,
+      fuel,
+      memoryBytes: code.limits.memoryMb * 2 ** 20,
+      outputBytes: code.limits.outputBytes,
+      wallMs: ACTIVATION_MS,
+      seed: computeGuestSeed(this.#writer.state.runSeed, index),
+      startTimeMs: Number(at),
+    });
+    this.#guests.add(run);
+    return run;
   }
+
+  async #openAgent(at: bigint): Promise<void> {
+    const { agent, input } = this.#plan;
+    const run = this.#makeGuest(agent, 'agent', input, this.#ledger.agentLimit, 0n, at);
+    this.#agent = { by: null, tool: null, run };
+    await this.#agentMoved(await run.start());
+  }
+
+  /** Gives a guest one delivery: the agent moves before anything else happens, a tool by itself. */
+  async #give(guest: Guest, delivery: GuestDelivery | undefined, at: bigint): Promise<void> {
+    const { run } = guest;
+    // A tool that is not run again, and an agent that has ended, hear nothing.
+    if (run === undefined || delivery === undefined || (guest.by === null && this.#ended !== undefined)) return;
+    if (guest.by === null) return this.#agentMoved(await run.deliver(delivery, Number(at)));
+    const started = this.#ledger.starts.get(guest.by);
+    if (started !== undefined) await this.#move(started, (moving) => moving.deliver(delivery, Number(at)));
+  }
+
+  /** Moves a tool: side by side with others, but amid the past one step after the other. */
+  async #move({ guest, head }: Started, step: (run: GuestRun) => Promise<VmState>): Promise<void> {
+    if (guest?.run === undefined) return;
+    this.#moving += 1;
+    const moved = step(guest.run).then(
+      (state) => {
+        this.#moving -= 1;
+        this.#ledger.pending.push(...state.calls.map((call) => ({ guest, call })));
+        if (state.status === 'waiting') this.#inbox.push({ type: 'wake' });
+        else this.#inbox.push({ type: 'guest', index: head.index, state });
+      },
+      (error) => this.#inbox.push({ type: 'fault', error }),
+    );
+    if (this.#writer.next !== undefined) await moved;
+  }
+
+  /** Records what a tool came to, and delivers it. */
+  async #endTool({ guest, head, owner, call }: Started, state: VmState): Promise<void> {
+    if (guest === undefined || state.status === 'waiting') return;
+    // What it started is of no use to anybody any more.
+    this.#ledger.drop(guest);
+    await this.#ledger.loseAll('CANCELLED', guest);
+    const payloads = this.#writer.payloads();
+    const result = state.status === 'done' ? payloads.json(state.value) : null;
+    const error = failureOf(state, payloads);
+    const body = { bytes: payloads.bytes, error, fuel: state.fuelUsed.toString(), result };
+    const { at } = await this.#ledger.append('tool.end', body, payloads, head.index);
+    this.#ledger.starts.delete(head.index);
+    await this.#closeGuest(guest);
+    const { id } = call;
+    await this.#give(
+      owner,
+      state.status === 'done' ? { id, ok: true, value: state.value } : { id, ok: false, error: state.error },
+      at,
+    );
+  }
+
+  /** Records what the agent did, and takes its calls. */
+  async #agentMoved(state: VmState): Promise<void> {
+    if (!this.#past.admitsAgent()) return;
+    const payloads = this.#writer.payloads();
+    const output = state.status === 'done' ? payloads.json(state.value) : null;
+    const error = failureOf(state, payloads);
+    const fuel = (state.fuelUsed - this.#ledger.agentFuel).toString();
+    const calls = state.calls.map((call) => ({ id: call.id, method: call.method.slice(0, 64) }));
+    await this.#ledger.append('agent', { bytes: payloads.bytes, calls, error, fuel, output }, payloads);
+    this.#ledger.agentFuel = state.fuelUsed;
+    this.#ledger.pending.push(...state.calls.map((call) => ({ guest: this.#agent, call })));
+    if (state.status === 'done') this.#ended = { status: 'done', output: state.value };
+    if (state.status === 'failed') this.#ended = { status: 'failed', error: state.error };
+  }
+
+  async #closeGuest({ run }: Guest): Promise<void> {
+    if (run === undefined) return;
+    this.#guests.delete(run);
+    await run.close();
+  }
+
+  /** Ends all guests, whatever they do, and what is under way outside. */
+  async #stopGuests(): Promise<void> {
+    this.#abort.abort();
+    await Promise.all([...this.#guests].map((run) => run.close()));
+  }
+
+  #alarm(at: number): void {
+    this.#alarms.push(setAlarm(at, this.#ports.now, () => this.#inbox.push({ type: 'wake' })));
+  }
+
+  // The end
 
   async #close(ending: Ending): Promise<RunResult> {
-    const { state } = this.#writer;
     const payloads = this.#writer.payloads();
     const output = ending.output === undefined ? null : payloads.json(ending.output);
     const failed = ending.status === 'failed' && ending.error !== undefined;
     const error = failed
       ? { code: ending.error?.code ?? '', message: payloads.text(ending.error?.message ?? '') }
       : null;
-    await this.#writer.append(
-      'run.close',
+    // It repeats what was counted, so no limit holds it up.
+    await this.#ledger.appendClose(
       { ...this.#writer.closing, bytes: payloads.bytes, error, output, status: ending.status },
       payloads,
     );
+    return this.#result(ending.status, ending.output ?? null, ending.error ?? null);
+  }
+
+  /** The journal holds the end of the run already. */
+  #alreadyClosed({ body, payloads }: NonNullable<Past['closed']>): Promise<RunResult> {
+    const output = payloads.get('body.output');
+    const message = payloads.get('body.error.message');
+    const error =
+      body.error === null || message === undefined
+        ? null
+        : { code: body.error.code, message: readTextPayload(message, 'body.error.message') };
+    return this.#result(body.status, output === undefined ? null : readJsonPayload(output, 'body.output'), error);
+  }
+
+  async #result(status: RunResult['status'], output: Json | null, error: RunResult['error']): Promise<RunResult> {
     const checkpoint = await this.#writer.checkpoint();
-    return {
-      run: toHex(state.run),
-      status: ending.status,
-      output: ending.output ?? null,
-      error: ending.error ?? null,
-      checkpoint,
-      records: state.size,
-    };
+    const { run, size } = this.#writer.state;
+    return { run: toHex(run), status, output, error, checkpoint, records: size };
   }
+}
 
-  #key(): Hex {
-    return toHex(computeKey(this.#writer.state.run, this.#writer.state.size));
-  }
+/** Reconciliation is told before anything else that is waited for. */
+function soonest(waiting: readonly Started[]): { readonly waits: Started['waits'] } {
+  const [found] = [...waiting.filter(({ waits }) => waits === 'reconciliation'), ...waiting];
+  return { waits: found?.waits };
+}
 
-  async #append<K extends Kind>(kind: K, body: Bodies[K], payloads?: PayloadSet, of?: bigint) {
-    const { state } = this.#writer;
-    const more = body as {
-      bytes?: string;
-      fuel?: string;
-      prompt?: { count: number };
-      output?: { count?: number } | null;
-    };
-    const tokens = kind === 'inference.end' ? BigInt((more.prompt?.count ?? 0) + (more.output?.count ?? 0)) : 0n;
-    requireBudget(state.counters, this.#plan.openBody.limits, {
-      bytes: BigInt(more.bytes ?? 0),
-      fuel: kind === 'agent' || kind === 'tool.end' ? BigInt(more.fuel ?? 0) : 0n,
-      tokens,
-    });
-    if (this.#sinceCheckpoint >= CHECKPOINT_EVERY) {
-      await this.#writer.checkpoint();
-      this.#sinceCheckpoint = 0n;
-    }
-    const head = await this.#writer.append(kind, body, payloads, of);
-    this.#sinceCheckpoint += 1n;
-    this.#at = head.at;
-    this.#ports.onRecord?.(kind, head.index);
-    return head;
-  }
+/** When an approval is no longer waited for, milliseconds since 1970. */
+function expiryOf({ parsed, head }: Started): number {
+  if (parsed.method !== 'human.approve' || parsed.args.timeoutMs === 0) return Number.POSITIVE_INFINITY;
+  return Number(head.at) + parsed.args.timeoutMs;
 }
 
 function failureOf(state: VmState, payloads: PayloadSet): GuestFailure | null {

@@ -22,7 +22,7 @@ import { openInferenceClient } from '../../inference/client.ts';
 import type { InferenceServer } from '../../inference/main.ts';
 import { openJournal } from '../../runtime/journal.ts';
 import { createRequest, planRun } from '../../runtime/plan.ts';
-import { type RunResult, runAgent } from '../../runtime/run.ts';
+import { type RunResult, runAgent, type Suspension } from '../../runtime/run.ts';
 import type { Vm } from '../../runtime/sandbox/vm.ts';
 import { bundleAgent } from '../bundle.ts';
 import { toAgentCode } from '../guest-code.ts';
@@ -90,7 +90,11 @@ export async function runAudit(options: {
       caller,
       agent: code.agent,
       tools: code.tools,
-      policy: createPolicy(code.capabilities, { origins: [books.origin], maxBytes: 65_536 }),
+      policy: createPolicy(code.capabilities, {
+        origins: [books.origin],
+        maxBytes: 65_536,
+        addresses: ['127.0.0.1/32'],
+      }),
       operator: honest.address,
       deployment,
       attempt: 0n,
@@ -114,7 +118,7 @@ export async function runAudit(options: {
     await mkdir(options.folder, { recursive: true });
     const path = join(options.folder, `expense-auditor-${toHex(run).slice(2, 10)}.trace`);
     const journal = await openJournal(path);
-    let result: RunResult;
+    let result: RunResult | Suspension;
     const startedAt = performance.now();
     try {
       const writer = new TraceWriter({ sink: journal, now: Date.now, salt: random }, run, deployment, honest.key);
@@ -124,8 +128,10 @@ export async function runAudit(options: {
       await journal.close();
     }
     const runMs = Math.round(performance.now() - startedAt);
-    if (result.status !== 'done')
-      throw new DemoError('DEMO_FAILED', `the run ended as ${result.status}: ${result.error?.message}`);
+    if (result.status !== 'done') {
+      const why = result.status === 'suspended' ? result.reason : result.error?.message;
+      throw new DemoError('DEMO_FAILED', `the run ended as ${result.status}: ${why}`);
+    }
     await honest.account.closeRun(result.checkpoint);
     const report = result.output as unknown as AuditReport;
     return { path, result, report, classified: await countRight(report), runMs };

@@ -14,8 +14,8 @@ import { signReceipt } from '../../attest/sign/receipt.ts';
 import { type Bodies, type KindBody, parseBody, payloadFields } from '../../attest/trace/bodies.ts';
 import { type Deployment, type SignedCheckpoint, signCheckpoint } from '../../attest/trace/checkpoint.ts';
 import { TraceError } from '../../attest/trace/errors.ts';
-import { inferenceRequestOf } from '../../attest/trace/guest.ts';
 import { type Head, hashHead } from '../../attest/trace/head.ts';
+import { argsOfStart, type InferenceArgs, inferenceRequestOf } from '../../attest/trace/inference-call.ts';
 import { startKindOf } from '../../attest/trace/kinds.ts';
 import { readLines } from '../../attest/trace/line-reader.ts';
 import { type BundleLine, encodeLine, parseLine } from '../../attest/trace/lines.ts';
@@ -101,7 +101,7 @@ export function rebuildTrace(
   const tree = new MerkleTree();
   const lines: BundleLine[] = [{ type: 'header' }];
   const moved = new Map<bigint, bigint>();
-  const texts = new Map<bigint, readonly string[]>();
+  const requests = new Map<bigint, InferenceArgs>();
   const heads: Head[] = [];
   const records: KindBody[] = [];
   const coverage = { attested: 0, opaque: 0, recomputable: 0 };
@@ -115,14 +115,14 @@ export function rebuildTrace(
     const record = adjust(entry, index, moved, state, counts, (body) => {
       const opened = state.openStarts.get(start);
       const open = state.runOpen;
-      const contents = texts.get(start);
-      if (opened?.kind !== 'inference.start' || open === undefined || contents === undefined) return body;
+      const args = requests.get(start);
+      if (opened?.kind !== 'inference.start' || open === undefined || args === undefined) return body;
       const facts = readable(() => ({
         ...deployment,
         run,
         index: start,
         runSeed: state.runSeed,
-        request: inferenceRequestOf(opened.body as Bodies['inference.start'], contents, open),
+        request: inferenceRequestOf(args, open),
         completion: {
           promptIds: readIdsPayload(entry.payloads.get('body.prompt.ids') as Payload, 'prompt'),
           outputIds: readIdsPayload(entry.payloads.get('body.output.ids') as Payload, 'output'),
@@ -135,8 +135,9 @@ export function rebuildTrace(
       return { ...body, receipt: signReceipt(facts, keys.receipts).signature };
     });
     if (record.kind === 'inference.start') {
-      const contents = readable(() => [...entry.payloads.values()].map((payload) => readTextPayload(payload, 'text')));
-      if (contents !== undefined) texts.set(index, contents);
+      const { body } = record;
+      const args = readable(() => argsOfStart(body, entry.payloads));
+      if (args !== undefined) requests.set(index, args);
     }
     const completes = startKindOf(record.kind) !== undefined;
     const head = state.apply(completes ? { record, at: entry.at, of: start } : { record, at: entry.at });

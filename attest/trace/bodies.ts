@@ -34,7 +34,8 @@ import {
 /** Commitment of a payload, see `payload.ts`. */
 const commitment = hex32;
 
-const limits = object({
+/** Shape of {@link Limits}. */
+export const limitsShape = object({
   bytes: decimal64,
   fuel: decimal64,
   steps: decimal64,
@@ -43,7 +44,7 @@ const limits = object({
 });
 
 /** Limits of a run: payload bytes, guest fuel, starts, tokens (prompt and output), milliseconds. */
-export type Limits = ShapeOf<typeof limits>;
+export type Limits = ShapeOf<typeof limitsShape>;
 
 const request = object({
   agent: hex32,
@@ -83,7 +84,7 @@ const runOpen = object({
   inference: inferenceIdentity,
   input: commitment,
   kv: object({ from: nullable(object({ index: decimal64, run: hex32 })), root: hex32 }),
-  limits,
+  limits: limitsShape,
   modes: object({ default: oneOf('public') }),
   operator: address,
   parent: nullable(object({ index: decimal64, run: hex32 })),
@@ -123,9 +124,19 @@ const policy = object({
 /** Body of `policy`: one request, the rule that decided it, and the decision. */
 export type PolicyBody = ShapeOf<typeof policy>;
 
+/** As in the request's normal form; a schema is a payload of text. */
 const responseFormat = tagged('type', {
   text: object({ type: oneOf('text') }),
   choice: object({ choices: array(text(4096), 256), type: oneOf('choice') }),
+  json_object: object({ type: oneOf('json_object') }),
+  json_schema: object({ schema: commitment, type: oneOf('json_schema') }),
+});
+
+const toolChoice = tagged('type', {
+  none: object({ type: oneOf('none') }),
+  auto: object({ type: oneOf('auto') }),
+  required: object({ type: oneOf('required') }),
+  function: object({ name: text(64), type: oneOf('function') }),
 });
 
 const inferenceStart = object({
@@ -140,14 +151,20 @@ const inferenceStart = object({
         content: commitment,
         name: nullable(text(64)),
         role: oneOf('system', 'user', 'assistant', 'tool'),
+        toolCallId: nullable(text(128)),
+        /** Payload: JSON list of `{arguments, id, name}`; null when the message calls nothing. */
+        toolCalls: nullable(commitment),
       }),
       1024,
     ),
+    parallelToolCalls: flag,
     responseFormat,
-    sampling: object({ temperature: integer(0, 20000), topK: integer(0, 2 ** 31), topP: integer(0, 10000) }),
+    sampling: object({ temperature: integer(0, 20000), topK: integer(0, 1_000_000), topP: integer(1, 10000) }),
     seed: decimal64,
     stop: array(text(256), 4),
-    tools: array(text(0), 0),
+    toolChoice,
+    /** Payload: JSON list of `{description, name, parameters}`, a schema each as text; null without tools. */
+    tools: nullable(commitment),
   }),
 });
 
@@ -192,7 +209,7 @@ const hostStart = object({
   by: nullable(decimal64),
   bytes: decimal64,
   call: integer(0, 2 ** 31),
-  capability: oneOf('http.fetch', 'kv.get', 'kv.put', 'clock.now', 'random.bytes'),
+  capability: oneOf('http.fetch', 'kv.get', 'kv.put', 'clock.now', 'random.bytes', 'human.approve'),
   key: hex32,
   request: commitment,
 });
@@ -200,28 +217,56 @@ const hostStart = object({
 /** Body of `host.start`: a request to the outside, before it is made. */
 export type HostStartBody = ShapeOf<typeof hostStart>;
 
+/** Why a host call failed: a closed list, never the host's own message. */
+export const HOST_FAILURES = [
+  'UNREACHABLE',
+  'TIMEOUT',
+  'TOO_LARGE',
+  'REDIRECT_DENIED',
+  'ADDRESS_DENIED',
+  'NOT_TEXT',
+  'BAD_REQUEST',
+  'SECRET_MISSING',
+  'LIMIT_EXCEEDED',
+] as const;
+
+/** Why a host call failed. */
+export type HostFailure = (typeof HOST_FAILURES)[number];
+
 const hostEnd = object({
   bytes: decimal64,
-  error: nullable(
-    oneOf('UNREACHABLE', 'TIMEOUT', 'TOO_LARGE', 'REDIRECT_DENIED', 'NOT_TEXT', 'BAD_REQUEST', 'LIMIT_EXCEEDED'),
-  ),
-  evidence: oneOf('none'),
+  error: nullable(oneOf(...HOST_FAILURES)),
+  /** `approval`: the response holds the signature of a person that the policy names. */
+  evidence: oneOf('none', 'approval'),
   response: nullable(commitment),
 });
 
 const lost = object({ reason: oneOf('CRASH', 'CANCELLED', 'DEADLINE', 'HOST_FAULT') });
 
 const childStart = object({
+  /** Name of the agent, as the policy lists it with its digest and limits. */
+  agent: text(64),
   by: nullable(decimal64),
+  bytes: decimal64,
   call: integer(0, 2 ** 31),
+  input: commitment,
   key: hex32,
   request,
   signature: nullable(signature),
 });
 
+/** Body of `run.child.start`: the request that the child run answers. */
+export type ChildStartBody = ShapeOf<typeof childStart>;
+
+const closeStatus = oneOf('done', 'failed', 'out-of-budget', 'cancelled', 'abandoned');
+
 const childEnd = object({
+  bytes: decimal64,
   checkpoint: object({ closed: flag, root: hex32, signature, size: decimal64, state: hex32 }),
+  error: nullable(guestFailure),
+  output: nullable(commitment),
   run: hex32,
+  status: closeStatus,
 });
 
 const runClose = object({
@@ -231,7 +276,7 @@ const runClose = object({
   error: nullable(guestFailure),
   output: nullable(commitment),
   records: decimal64,
-  status: oneOf('done', 'failed', 'out-of-budget', 'cancelled', 'abandoned'),
+  status: closeStatus,
 });
 
 /** Body of `run.close`; the counts include this record. */
@@ -300,7 +345,12 @@ export function payloadFields(record: KindBody): readonly { readonly field: stri
     case 'inference.start':
       record.body.request.messages.forEach((message, i) => {
         add(`request.messages.${i}.content`, message.content);
+        add(`request.messages.${i}.toolCalls`, message.toolCalls);
       });
+      if (record.body.request.responseFormat.type === 'json_schema') {
+        add('request.responseFormat.schema', record.body.request.responseFormat.schema);
+      }
+      add('request.tools', record.body.request.tools);
       break;
     case 'inference.end':
       add('output.ids', record.body.output.ids);
@@ -319,6 +369,13 @@ export function payloadFields(record: KindBody): readonly { readonly field: stri
       break;
     case 'host.end':
       add('response', record.body.response);
+      break;
+    case 'run.child.start':
+      add('input', record.body.input);
+      break;
+    case 'run.child.end':
+      failure(record.body.error);
+      add('output', record.body.output);
       break;
     default:
       break;

@@ -25,7 +25,9 @@ export type TraceErrorCode =
   | 'SIGNATURE_MISMATCH'
   | 'RECEIPT_MISMATCH'
   | 'SIGNER_MISMATCH'
-  | 'LIMIT_EXCEEDED';
+  | 'LIMIT_EXCEEDED'
+  /** A trace that is continued says something else than the run that continues it. */
+  | 'JOURNAL_MISMATCH';
 
 /**
  * A trace, or a part of one, that is not what it says. `at.field` is the dotted path of the fault

@@ -10,10 +10,10 @@
 import { concatBytes, type Hex, toHex, uintBytes, utf8 } from '../core/bytes.ts';
 import { type Digest, sha256 } from '../core/hash.ts';
 import { canonicalBytes, type Json } from '../encoding/canonical-json.ts';
-import type { InferenceStartBody, RunOpenBody } from './bodies.ts';
+import type { HostFailure, RunOpenBody } from './bodies.ts';
 import { fieldError, TraceError } from './errors.ts';
-import type { InferenceRequest } from './inference-request.ts';
-import { array, integer, nullable, object, oneOf, type ShapeOf, tagged, text } from './shape.ts';
+import { type InferenceArgs, parseInferenceArgs } from './inference-call.ts';
+import { integer, nullable, object, oneOf, type ShapeOf, text } from './shape.ts';
 
 /** A call that guest code made. */
 export type GuestCall = { readonly id: number; readonly method: string; readonly args: Json };
@@ -25,6 +25,8 @@ export type GuestDelivery =
 
 /** Guest code with the limits under which it runs; the bytes behind `agent.digest` and `tools[].digest`. */
 export type GuestCode = {
+  /** `javascript`: a script of the engine; `wasm`: a WASI module in base64. */
+  readonly language: 'javascript' | 'wasm';
   readonly manifest: Json;
   readonly source: string;
   readonly limits: { readonly fuel: string; readonly memoryMb: number; readonly outputBytes: number };
@@ -37,12 +39,13 @@ export function hashGuestCode(code: GuestCode): Hex {
 
 /** Guest code as the JSON of its payload. */
 export function guestCodeJson(code: GuestCode): Json {
-  return { limits: { ...code.limits }, manifest: code.manifest, source: code.source };
+  return { language: code.language, limits: { ...code.limits }, manifest: code.manifest, source: code.source };
 }
 
 const anyJson = (value: Json): Json => value;
 
 const guestCode = object({
+  language: oneOf('javascript', 'wasm'),
   limits: object({ fuel: text(16), memoryMb: integer(1, 1024), outputBytes: integer(1024, 16 * 1024 * 1024) }),
   manifest: anyJson,
   source: text(16 * 1024 * 1024),
@@ -71,22 +74,6 @@ export function computeRandomBytes(runSeed: Digest, index: bigint, length: numbe
   return concatBytes(...blocks).subarray(0, length);
 }
 
-const inferenceArgs = object({
-  maxTokens: integer(1, 2 ** 31),
-  messages: array(
-    object({
-      content: text(4 * 1024 * 1024),
-      name: nullable(text(64)),
-      role: oneOf('system', 'user', 'assistant', 'tool'),
-    }),
-    1024,
-  ),
-  responseFormat: tagged('type', {
-    text: object({ type: oneOf('text') }),
-    choice: object({ choices: array(text(4096), 256), type: oneOf('choice') }),
-  }),
-  stop: array(text(256), 4),
-});
 const toolArgs = object({ input: anyJson, name: text(64) });
 const fetchArgs = object({
   body: nullable(text(4 * 1024 * 1024)),
@@ -98,16 +85,29 @@ const kvGetArgs = object({ key: text(512) });
 const kvPutArgs = object({ key: text(512), value: text(1024 * 1024) });
 const nowArgs = object({});
 const randomArgs = object({ length: integer(1, 65_536) });
+const approveArgs = object({
+  /** What is to be approved, for the person who decides. */
+  details: anyJson,
+  summary: text(1000),
+  /** Milliseconds until the answer is TIMEOUT; 0 for none of its own. */
+  timeoutMs: integer(0, 366 * 86_400_000),
+});
+const childArgs = object({ agent: text(64), input: anyJson });
 
 /** Arguments of a call, checked, with the target that policy sees. */
 export type ParsedCall =
-  | { readonly method: 'inference'; readonly target: string; readonly args: ShapeOf<typeof inferenceArgs> }
+  | { readonly method: 'inference'; readonly target: string; readonly args: InferenceArgs }
   | { readonly method: 'tool'; readonly target: string; readonly args: ShapeOf<typeof toolArgs> }
   | { readonly method: 'http.fetch'; readonly target: string; readonly args: ShapeOf<typeof fetchArgs> }
   | { readonly method: 'kv.get'; readonly target: string; readonly args: ShapeOf<typeof kvGetArgs> }
   | { readonly method: 'kv.put'; readonly target: string; readonly args: ShapeOf<typeof kvPutArgs> }
   | { readonly method: 'clock.now'; readonly target: string; readonly args: ShapeOf<typeof nowArgs> }
-  | { readonly method: 'random.bytes'; readonly target: string; readonly args: ShapeOf<typeof randomArgs> };
+  | { readonly method: 'random.bytes'; readonly target: string; readonly args: ShapeOf<typeof randomArgs> }
+  | { readonly method: 'human.approve'; readonly target: string; readonly args: ShapeOf<typeof approveArgs> }
+  | { readonly method: 'run.child'; readonly target: string; readonly args: ShapeOf<typeof childArgs> };
+
+/** A call whose effect is a host call, `host.start` on record. */
+export type ParsedHostCall = Exclude<ParsedCall, { method: 'inference' | 'tool' | 'run.child' }>;
 
 /** A call that asks for nothing the host has; policy denies it by its method, arguments unseen. */
 export type UnknownCall = { readonly method: 'unknown'; readonly target: string };
@@ -115,12 +115,15 @@ export type UnknownCall = { readonly method: 'unknown'; readonly target: string 
 /**
  * Checks the arguments of a call. A call with an unknown method or wrong arguments becomes an {@link UnknownCall}, which
  * no grant names: it is denied, recorded as such, and the guest sees CAPABILITY_DENIED.
+ *
+ * @param tool - who calls: a tool by its name, or null for the agent; each has keys of its own in the store
  */
-export function parseCall(call: GuestCall, open: RunOpenBody): ParsedCall | UnknownCall {
+export function parseCall(call: GuestCall, tool: string | null, open: RunOpenBody): ParsedCall | UnknownCall {
+  const storeKey = (key: string) => `${tool === null ? 'agent' : `tools.${tool}`}/${key}`;
   try {
     switch (call.method) {
       case 'inference':
-        return { method: call.method, target: open.inference.id, args: inferenceArgs(call.args, 'args') };
+        return { method: call.method, target: open.inference.id, args: parseInferenceArgs(call.args, open) };
       case 'tool': {
         const args = toolArgs(call.args, 'args');
         return { method: call.method, target: args.name, args };
@@ -131,16 +134,22 @@ export function parseCall(call: GuestCall, open: RunOpenBody): ParsedCall | Unkn
       }
       case 'kv.get': {
         const args = kvGetArgs(call.args, 'args');
-        return { method: call.method, target: args.key, args };
+        return { method: call.method, target: storeKey(args.key), args };
       }
       case 'kv.put': {
         const args = kvPutArgs(call.args, 'args');
-        return { method: call.method, target: args.key, args };
+        return { method: call.method, target: storeKey(args.key), args };
       }
       case 'clock.now':
         return { method: call.method, target: '', args: nowArgs(call.args, 'args') };
       case 'random.bytes':
         return { method: call.method, target: '', args: randomArgs(call.args, 'args') };
+      case 'human.approve':
+        return { method: call.method, target: '', args: approveArgs(call.args, 'args') };
+      case 'run.child': {
+        const args = childArgs(call.args, 'args');
+        return { method: call.method, target: args.agent, args };
+      }
       default:
         return { method: 'unknown', target: 'unknown method' };
     }
@@ -151,51 +160,9 @@ export function parseCall(call: GuestCall, open: RunOpenBody): ParsedCall | Unkn
   }
 }
 
-/** The part of `inference.start` that follows from a call, messages as texts. */
-export function inferenceParameters(args: Extract<ParsedCall, { method: 'inference' }>['args']) {
-  return {
-    maxTokens: args.maxTokens,
-    responseFormat: args.responseFormat,
-    sampling: { temperature: 0, topK: 0, topP: 10000 },
-    seed: '0',
-    stop: args.stop,
-    tools: [],
-  } as const satisfies Omit<InferenceStartBody['request'], 'messages'>;
-}
-
-/** The request that decides an inference, from its start and the texts of its messages. */
-export function inferenceRequestOf(
-  body: InferenceStartBody,
-  contents: readonly string[],
-  open: RunOpenBody,
-): InferenceRequest {
-  const { request } = body;
-  return {
-    model: open.inference.model,
-    profile: open.inference.profile,
-    engine: open.inference.engine,
-    messages: request.messages.map((message, i) => ({
-      role: message.role,
-      content: contents[i] as string,
-      name: message.name,
-      toolCalls: [],
-      toolCallId: null,
-    })),
-    prompt: null,
-    tools: [],
-    toolChoice: { type: 'none' },
-    parallelToolCalls: false,
-    responseFormat: request.responseFormat,
-    sampling: request.sampling,
-    seed: request.seed,
-    stop: request.stop,
-    maxTokens: request.maxTokens,
-  };
-}
-
 /**
- * Fuel that a tool may use: its own limit, or what is left of the run's limit after what was used and after what the
- * agent's code may still use, so that the total never exceeds the run's limit.
+ * Fuel that a tool may use: its own limit, or what is left of the run's limit after what was used, after what the agent's
+ * code may still use, and after what was granted to tools that still run, so that the total never exceeds the run's limit.
  */
 export function grantToolFuel(fuel: {
   readonly tool: bigint;
@@ -203,8 +170,9 @@ export function grantToolFuel(fuel: {
   readonly used: bigint;
   readonly agent: bigint;
   readonly agentUsed: bigint;
+  readonly granted: bigint;
 }): bigint {
-  const left = fuel.run - fuel.used - (fuel.agent - fuel.agentUsed);
+  const left = fuel.run - fuel.used - (fuel.agent - fuel.agentUsed) - fuel.granted;
   if (left <= 0n) return 0n;
   if (left > fuel.tool) return fuel.tool;
   return left;
@@ -215,8 +183,11 @@ export function deniedDelivery(id: number, capability: string, rule: string): Gu
   return { id, ok: false, error: { code: 'CAPABILITY_DENIED', message: `${capability} is denied by ${rule}` } };
 }
 
-/** What a failed or lost host call delivers; `reason` is of a closed list, never the host's own message. */
-export function failedDelivery(id: number, reason: string): GuestDelivery {
+/** What a failed or lost call delivers; `reason` is of a closed list, never the host's own message. */
+export function failedDelivery(
+  id: number,
+  reason: HostFailure | 'CRASH' | 'CANCELLED' | 'DEADLINE' | 'HOST_FAULT',
+): GuestDelivery {
   return { id, ok: false, error: { code: 'HOST_CALL_FAILED', message: reason } };
 }
 

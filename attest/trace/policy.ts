@@ -8,15 +8,21 @@
  */
 
 import type { Json } from '../encoding/canonical-json.ts';
-import type { Limits, PolicyBody } from './bodies.ts';
-import { array, integer, object, oneOf, type ShapeOf, tagged, text } from './shape.ts';
+import { type Limits, limitsShape, type PolicyBody } from './bodies.ts';
+import { address, array, flag, hex32, integer, object, oneOf, type ShapeOf, tagged, text } from './shape.ts';
 import type { Counters } from './state.ts';
 
 const plain = <const C extends string>(capability: C) => object({ capability: oneOf(capability) });
 
 const hostGrants = {
   'http.fetch': object({
+    /** CIDR ranges that may be reached though they are not public, such as `127.0.0.1/32`. */
+    addresses: array(text(64), 32),
     capability: oneOf('http.fetch'),
+    /** Headers that the host adds; `{{secret:NAME}}` stands for a secret that no guest and no record ever holds. */
+    headers: array(object({ name: text(64), value: text(512) }), 16),
+    /** Whether these servers honour Idempotency-Key, so that a request may be sent again after a crash. */
+    idempotent: flag,
     maxBytes: integer(1, 16 * 1024 * 1024),
     methods: array(oneOf('GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'), 6),
     origins: array(text(512), 64),
@@ -25,14 +31,23 @@ const hostGrants = {
   'kv.put': plain('kv.put'),
   'clock.now': plain('clock.now'),
   'random.bytes': plain('random.bytes'),
+  'human.approve': object({
+    /** Addresses whose signature decides; with none, the operator's word is taken and the record is opaque. */
+    approvers: array(address, 32),
+    capability: oneOf('human.approve'),
+  }),
 } as const;
 
-/** What a tool may be granted: the host's capabilities. Tools call no tools and no model in this version. */
+/** What a tool may be granted: the host's capabilities. Tools call no tools, no model and no agent. */
 const toolGrant = tagged('capability', hostGrants);
 
 const grant = tagged('capability', {
   inference: plain('inference'),
   tool: object({ capability: oneOf('tool'), names: array(text(64), 64) }),
+  'run.child': object({
+    agents: array(object({ digest: hex32, limits: limitsShape, name: text(64) }), 64),
+    capability: oneOf('run.child'),
+  }),
   ...hostGrants,
 });
 
@@ -83,20 +98,30 @@ export function evaluatePolicy(
       return { decision: allowed ? 'allow' : 'deny', form: 'origin-list', rule };
     }
     if (candidate.capability === 'tool' && !candidate.names.includes(request.target)) continue;
+    if (candidate.capability === 'run.child' && childGrant(policy, request.target) === undefined) continue;
     return { decision: 'allow', form: 'grant', rule };
   }
   return { decision: 'deny', form: 'deny', rule: `${who}.default` };
 }
 
-/** The grant of `http.fetch` that a rule such as `tools.name.0` points to. */
-export function fetchGrant(
+/** The grant of one capability to the agent or to a tool, or undefined. */
+export function grantOf<C extends ToolGrant['capability']>(
   policy: PolicyRules,
   tool: string | null,
-): Extract<Grant, { capability: 'http.fetch' }> | undefined {
+  capability: C,
+): Extract<ToolGrant, { capability: C }> | undefined {
   const grants = tool === null ? policy.agent : (policy.tools.find((entry) => entry.name === tool)?.grants ?? []);
-  return grants.find(
-    (entry): entry is Extract<Grant, { capability: 'http.fetch' }> => entry.capability === 'http.fetch',
-  );
+  return grants.find((entry): entry is Extract<ToolGrant, { capability: C }> => entry.capability === capability);
+}
+
+/** Digest and limits of an agent that may be run as a child, or undefined. */
+export function childGrant(policy: PolicyRules, agent: string) {
+  for (const entry of policy.agent) {
+    if (entry.capability !== 'run.child') continue;
+    const found = entry.agents.find(({ name }) => name === agent);
+    if (found !== undefined) return found;
+  }
+  return undefined;
 }
 
 /** Whether a grant allows `METHOD url`: a listed method, an http(s) URL without credentials, a listed origin. */

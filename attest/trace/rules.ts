@@ -28,7 +28,7 @@ import { type Digest, sha256 } from '../core/hash.ts';
 import type { AgentBody, KindBody, PolicyBody } from './bodies.ts';
 import { fieldError } from './errors.ts';
 import { isStart, type RecordClass, startKindOf } from './kinds.ts';
-import type { RunState } from './state.ts';
+import type { OpenStart, RunState } from './state.ts';
 
 /** What the rules need to know of a record. */
 export type OrderedRecord = {
@@ -74,6 +74,11 @@ export class OrderRules {
   /** Records in each class so far. */
   get coverage(): Readonly<Coverage> {
     return this.#coverage;
+  }
+
+  /** Whether the run was broken off: nothing but losses and a `run.close` that says so may follow. */
+  get brokenOff(): boolean {
+    return this.#breakingOff;
   }
 
   /** Counts a checkpoint that stands after the records so far. */
@@ -136,7 +141,7 @@ export class OrderRules {
         this.#checkStart(record.body.capability, undefined, record.body);
         break;
       case 'run.child.start':
-        this.#checkStart('run.child', undefined, record.body);
+        this.#checkStart('run.child', record.body.agent, record.body);
         break;
       case 'tool.end':
         if ((record.body.result === null) === (record.body.error === null)) {
@@ -151,6 +156,10 @@ export class OrderRules {
         if ((record.body.response === null) === (record.body.error === null)) {
           throw order('body.response', 'expected a response or an error, not both and not none');
         }
+        if (record.body.evidence === 'approval') checkEvidence(start, record.body.error);
+        break;
+      case 'run.child.end':
+        checkChildEnd(record.body);
         break;
       default:
         break;
@@ -302,6 +311,24 @@ function checkRoom(record: KindBody, state: RunState): void {
 
 function bytesOf(body: KindBody['body']): bigint {
   return 'bytes' in body ? BigInt(body.bytes) : 0n;
+}
+
+/** Evidence of a person goes with a decision alone (R3). */
+function checkEvidence(start: OpenStart | undefined, error: string | null): void {
+  const { capability } = (start?.body ?? {}) as { readonly capability?: string };
+  if (capability !== 'human.approve' || error !== null) {
+    throw order('body.evidence', 'only a decision of human.approve has the evidence of an approval');
+  }
+}
+
+function checkChildEnd(body: Extract<KindBody, { kind: 'run.child.end' }>['body']): void {
+  if ((body.output === null) === (body.error === null)) {
+    throw order('body.output', 'expected an output or an error, not both and not none');
+  }
+  if ((body.status === 'done') !== (body.output !== null)) {
+    throw order('body.output', 'only a child run that is done has an output');
+  }
+  if (!body.checkpoint.closed) throw order('body.checkpoint.closed', 'the child run is not closed');
 }
 
 function requireNoChildren(tool: bigint, state: RunState): void {

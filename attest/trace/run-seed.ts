@@ -6,7 +6,7 @@
  * @module
  */
 
-import { uintBytes, utf8 } from '../core/bytes.ts';
+import { type Hex, toHex, uintBytes, utf8 } from '../core/bytes.ts';
 import { type Digest, sha256 } from '../core/hash.ts';
 
 /**
@@ -29,6 +29,16 @@ export function computeRunSeed(requestDigest: Digest): Digest {
  */
 export function computeInferenceSeed(runSeed: Digest, startIndex: bigint, ownSeed: bigint): Digest {
   return sha256(utf8('tracebond/draw/1'), digest(runSeed), uintBytes(startIndex, 8), uintBytes(ownSeed, 8));
+}
+
+/**
+ * Nonce of the request of a child run: SHA-256("tracebond/child/1" || run 32 || index of its start 8), so that the operator chooses none.
+ *
+ * @param run - id of the parent, 32 bytes
+ * @param startIndex - index of the `run.child.start` record, uint64
+ */
+export function childNonce(run: Digest, startIndex: bigint): Hex {
+  return toHex(sha256(utf8('tracebond/child/1'), digest(run), uintBytes(startIndex, 8)));
 }
 
 function digest(value: Digest): Digest {

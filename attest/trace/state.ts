@@ -13,7 +13,7 @@ import { type Digest, taggedHash, ZERO_DIGEST } from '../core/hash.ts';
 import { canonicalBytes } from '../encoding/canonical-json.ts';
 import { MerkleAccumulator } from '../merkle/tree.ts';
 import type {
-  Bodies,
+  ChildStartBody,
   HostStartBody,
   InferenceStartBody,
   KindBody,
@@ -40,7 +40,7 @@ export type Counters = {
 export type OpenStart = {
   readonly index: bigint;
   readonly kind: Kind;
-  readonly body: InferenceStartBody | ToolStartBody | HostStartBody | Bodies['run.child.start'];
+  readonly body: InferenceStartBody | ToolStartBody | HostStartBody | ChildStartBody;
   readonly bodyDigest: Digest;
   readonly policy: PolicyBody | undefined;
 };
@@ -141,7 +141,11 @@ export class RunState {
     this.#digest = this.#computeDigest();
     const head: Head = {
       kind: record.kind,
-      class: classOf(record.kind, (start?.body as Partial<HostStartBody> | undefined)?.capability),
+      class: classOf(
+        record.kind,
+        (start?.body as Partial<HostStartBody> | undefined)?.capability,
+        record.kind === 'host.end' && record.body.evidence !== 'none',
+      ),
       index,
       at,
       of: of ?? index,
@@ -211,7 +215,7 @@ export class RunState {
         return hashRequest(record.body.request);
       case 'run.child.end':
       case 'run.child.lost': {
-        const child = (start?.body as Partial<Bodies['run.child.start']> | undefined)?.request;
+        const child = (start?.body as Partial<ChildStartBody> | undefined)?.request;
         return child === undefined ? ZERO_DIGEST : hashRequest(child);
       }
       default:

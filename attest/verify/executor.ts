@@ -22,6 +22,7 @@ export type GuestState = { readonly calls: readonly GuestCall[]; readonly fuelUs
 
 /** With what guest code is started; everything here follows from the trace. */
 export type GuestStart = {
+  readonly language: 'javascript' | 'wasm';
   readonly source: string;
   readonly entry: 'agent' | { readonly tool: string };
   readonly input: Json;

@@ -26,7 +26,8 @@ export const MATCH: Outcome = { verdict: 'MATCH' };
 export function toStepReport(sound: SoundRecord, outcome: Outcome): StepReport {
   const { head } = sound;
   const base = { index: Number(head.index), kind: head.kind, class: head.class };
-  if (head.class !== 'recomputable') return base;
+  // Nothing to compute, unless its evidence contradicts it.
+  if (head.class !== 'recomputable' && outcome.verdict !== 'DIVERGED') return base;
   const verdict: Verdict = outcome.verdict;
   if (outcome.verdict === 'MATCH') return { ...base, verdict };
   if (outcome.verdict === 'CANNOT_RECOMPUTE') return { ...base, verdict, code: outcome.code };

@@ -8,17 +8,16 @@
 import { toHex } from '../core/bytes.ts';
 import { RuntimeError } from '../core/error.ts';
 import { toReceipt, verifyReceipt } from '../sign/receipt.ts';
-import type { InferenceStartBody } from '../trace/bodies.ts';
 import { TraceError } from '../trace/errors.ts';
-import { inferenceRequestOf } from '../trace/guest.ts';
+import { argsOfStart, type InferenceArgs, inferenceRequestOf } from '../trace/inference-call.ts';
 import { readIdsPayload, readTextPayload } from '../trace/payload.ts';
 import type { RunState } from '../trace/state.ts';
 import { deploymentOf } from './identity.ts';
 import type { SoundRecord } from './structure.ts';
 
-/** Checks receipts as records go by; holds the texts of inferences that are still open. */
+/** Checks receipts as records go by; holds the requests of inferences that are still open. */
 export class ReceiptChecks {
-  readonly #texts = new Map<bigint, readonly string[]>();
+  readonly #requests = new Map<bigint, InferenceArgs>();
 
   /**
    * Takes the next record.
@@ -29,27 +28,22 @@ export class ReceiptChecks {
   take(sound: SoundRecord, state: RunState): void {
     const { record, head, payloads, start } = sound;
     if (record.kind === 'inference.start') {
-      const texts: string[] = [];
-      for (const i of record.body.request.messages.keys()) {
-        const field = `body.request.messages.${i}.content`;
-        const payload = payloads.get(field);
-        if (payload !== undefined) texts.push(readTextPayload(payload, field));
-      }
-      if (!sound.withheld) this.#texts.set(head.index, texts);
+      const args = argsOfStart(record.body, payloads);
+      if (args !== undefined) this.#requests.set(head.index, args);
     }
-    if (record.kind === 'inference.lost') this.#texts.delete(head.of);
+    if (record.kind === 'inference.lost') this.#requests.delete(head.of);
     if (record.kind !== 'inference.end') return;
-    const texts = this.#texts.get(head.of);
-    this.#texts.delete(head.of);
+    const args = this.#requests.get(head.of);
+    this.#requests.delete(head.of);
     const open = state.runOpen;
-    if (texts === undefined || sound.withheld || start === undefined || open === undefined) return;
+    if (args === undefined || sound.withheld || start === undefined || open === undefined) return;
     const read = (field: string) => payloads.get(field) as NonNullable<ReturnType<typeof payloads.get>>;
     const facts = {
       ...deploymentOf(open),
       run: state.run,
       index: head.of,
       runSeed: state.runSeed,
-      request: inferenceRequestOf(start.body as InferenceStartBody, texts, open),
+      request: inferenceRequestOf(args, open),
       completion: {
         promptIds: readIdsPayload(read('body.prompt.ids'), 'body.prompt.ids'),
         outputIds: readIdsPayload(read('body.output.ids'), 'body.output.ids'),

@@ -15,6 +15,7 @@ import { RuntimeError } from '../core/error.ts';
 import type { RunOpenBody } from '../trace/bodies.ts';
 import { fieldError, TraceError } from '../trace/errors.ts';
 import { hashBody } from '../trace/state.ts';
+import type { ChildRuns } from './child-runs.ts';
 import type { Executor } from './executor.ts';
 import { type Outcome, toStepReport } from './outcome.ts';
 import { ReceiptChecks } from './receipts.ts';
@@ -28,6 +29,8 @@ export type VerifyPorts = {
   /** Executes steps again; without it the structure alone is checked. */
   readonly executor?: Executor;
   readonly trust?: Trust;
+  /** Finds the bundles of child runs, see `child-bundles.ts`; without it their steps are not checked. */
+  readonly children?: ChildRuns;
   /** Milliseconds of a monotonic clock. */
   readonly now: () => number;
 };
@@ -50,7 +53,7 @@ export async function verifyBundle(
   const reader = new StructureReader();
   const receipts = new ReceiptChecks();
   const { executor } = ports;
-  const reexecution = executor === undefined ? undefined : new Reexecution(executor);
+  const reexecution = executor === undefined ? undefined : new Reexecution(executor, ports.children);
   const steps: StepReport[] = [];
   let open: RunOpenBody | undefined;
   let status: VerifyReport['status'] = null;

@@ -10,7 +10,7 @@ import { createRequest, OFF_CHAIN, planRun } from '../../runtime/plan.ts';
 import { createExecutor } from '../../runtime/replay.ts';
 import { type RunPorts, runAgent } from '../../runtime/run.ts';
 import type { Vm } from '../../runtime/sandbox/vm.ts';
-import { OPERATOR, OPERATOR_KEY, TOY_IDENTITY, TOY_LIMITS, toyClient, toyRecomputer } from './toy-run.ts';
+import { OPERATOR, OPERATOR_KEY, requireEnded, TOY_IDENTITY, TOY_LIMITS, toyClient, toyRecomputer } from './toy-run.ts';
 
 /** A guest's script from the body of its async function `(input, call)`. */
 export function script(body: string): string {
@@ -45,6 +45,7 @@ export type RealOptions = {
 /** Runs `agent` (a script body) with a tool named `tool`. */
 export async function realRun(vm: Vm, options: RealOptions) {
   const code = (body: string, fuel: string): GuestCode => ({
+    language: 'javascript',
     limits: { fuel, memoryMb: options.memoryMb ?? 32, outputBytes: 65_536 },
     manifest: {},
     source: script(body),
@@ -78,6 +79,8 @@ export async function realRun(vm: Vm, options: RealOptions) {
   const parts: Uint8Array[] = [];
   const sink = { append: async (bytes: Uint8Array) => void parts.push(bytes) };
   const writer = new TraceWriter({ sink, now: options.now ?? Date.now, salt: random }, run, OFF_CHAIN, OPERATOR_KEY);
-  const result = await runAgent({ vm, inference: toyClient, writer, now: Date.now, ...options.ports }, plan);
+  const result = requireEnded(
+    await runAgent({ vm, inference: toyClient, writer, now: options.now ?? Date.now, ...options.ports }, plan),
+  );
   return { result, bytes: Buffer.concat(parts), executor: createExecutor(vm, toyRecomputer) };
 }

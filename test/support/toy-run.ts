@@ -12,6 +12,7 @@ import type { PolicyRules } from '../../attest/trace/policy.ts';
 import { TraceWriter } from '../../attest/trace/writer.ts';
 import type { Executor } from '../../attest/verify/executor.ts';
 import type { InferenceClient } from '../../inference/client.ts';
+import type { fetchHttp } from '../../runtime/http-fetch.ts';
 import { createRequest, OFF_CHAIN, planRun } from '../../runtime/plan.ts';
 import { createExecutor, type Recomputer } from '../../runtime/replay.ts';
 import { type RunResult, runAgent } from '../../runtime/run.ts';
@@ -85,16 +86,32 @@ export const TOY_POLICY: PolicyRules = {
   tools: [
     {
       name: 'count',
-      grants: [{ capability: 'http.fetch', maxBytes: 1000, methods: ['GET'], origins: ['http://books.test'] }],
+      grants: [
+        {
+          addresses: [],
+          capability: 'http.fetch',
+          headers: [],
+          idempotent: false,
+          maxBytes: 1000,
+          methods: ['GET'],
+          origins: ['http://books.test'],
+        },
+      ],
     },
   ],
 };
 
-const infer = (content: string, choices?: string[]): Json => ({
+/** Arguments of `inference` as the SDK makes them. */
+export const infer = (content: string, choices?: string[]): Json => ({
   maxTokens: 16,
-  messages: [{ content, name: null, role: 'user' }],
+  messages: [{ content, name: null, role: 'user', toolCallId: null, toolCalls: [] }],
+  parallelToolCalls: false,
   responseFormat: choices === undefined ? { type: 'text' } : { choices, type: 'choice' },
+  sampling: { temperature: 0, topK: 0, topP: 10000 },
+  seed: '0',
   stop: [],
+  toolChoice: { type: 'none' },
+  tools: [],
 });
 
 /** Uses every kind of call once or twice, one of them denied. */
@@ -144,9 +161,14 @@ export function toyPlan(options: ToyOptions = {}) {
   let clock = 1_700_000_000_000;
   const now = options.now ?? (() => clock++);
   const limits = { memoryMb: 16, outputBytes: 65_536 };
-  const agent: GuestCode = { limits: { ...limits, fuel: options.agentFuel ?? '1000' }, manifest: {}, source: 'agent' };
+  const agent: GuestCode = {
+    language: 'javascript',
+    limits: { ...limits, fuel: options.agentFuel ?? '1000' },
+    manifest: {},
+    source: 'agent',
+  };
   const tools = new Map<string, GuestCode>([
-    ['count', { limits: { ...limits, fuel: '1000' }, manifest: {}, source: 'count' }],
+    ['count', { language: 'javascript', limits: { ...limits, fuel: '1000' }, manifest: {}, source: 'count' }],
   ]);
   const callerKey = options.callerKey === undefined ? CALLER_KEY : options.callerKey;
   const caller = createRequest({
@@ -172,8 +194,10 @@ export function toyPlan(options: ToyOptions = {}) {
     inference: TOY_IDENTITY,
     random,
   });
-  const fetch = (async (url: string) => new Response(`${url}\nsecond line`)) as unknown as typeof globalThis.fetch;
-  const ports = { writing: { now, salt: random }, running: { vm, inference: toyClient, now, fetch } };
+  const http: typeof fetchHttp = async (_grant, { url }) => {
+    return { ok: true, value: { status: 200, headers: {}, body: `${url}\nsecond line` } };
+  };
+  const ports = { writing: { now, salt: random }, running: { vm, inference: toyClient, now, http } };
   return { ports, plan, run, executor: createExecutor(vm, toyRecomputer) };
 }
 
@@ -183,6 +207,12 @@ export async function toyRun(options: ToyOptions = {}): Promise<ToyRun> {
   const parts: Uint8Array[] = [];
   const sink = { append: async (bytes: Uint8Array) => void parts.push(bytes) };
   const writer = new TraceWriter({ ...ports.writing, sink }, run, OFF_CHAIN, OPERATOR_KEY);
-  const result = await runAgent({ ...ports.running, writer }, plan);
+  const result = requireEnded(await runAgent({ ...ports.running, writer }, plan));
   return { bytes: Buffer.concat(parts), result, executor };
+}
+
+/** A run that is over; one that was put aside is a failure of the test. */
+export function requireEnded(result: Awaited<ReturnType<typeof runAgent>>): RunResult {
+  if (result.status === 'suspended') throw new Error(`the run was put aside: ${result.reason}`);
+  return result;
 }

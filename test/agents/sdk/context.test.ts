@@ -75,7 +75,7 @@ describe('ctx', () => {
     const both = contexts();
     await ask(both);
     expect(both.made).toEqual([expected]);
-    const parsed = parseCall({ id: 0, method: expected.method, args: expected.args as Json }, open);
+    const parsed = parseCall({ id: 0, method: expected.method, args: expected.args as Json }, null, open);
     expect(parsed.method).toBe(expected.method);
   });
 

@@ -16,15 +16,22 @@ import { TOY_IDENTITY } from '../../support/toy-run.ts';
 
 const open = { inference: TOY_IDENTITY } as RunOpenBody;
 const seed = sha256(utf8('seed'));
-const code = { limits: { fuel: '1000', memoryMb: 16, outputBytes: 65_536 }, manifest: {}, source: 'agent' };
+const code: GuestCode = {
+  language: 'javascript',
+  limits: { fuel: '1000', memoryMb: 16, outputBytes: 65_536 },
+  manifest: {},
+  source: 'agent',
+};
 
 describe('parseCall', () => {
-  const call = (method: string, args: Json) => parseCall({ id: 0, method, args }, open);
+  const call = (method: string, args: Json) => parseCall({ id: 0, method, args }, null, open);
 
   it.each<[string, Json, string]>([
     ['clock.now', {}, ''],
-    ['kv.get', { key: 'k' }, 'k'],
-    ['kv.put', { key: 'k', value: 'v' }, 'k'],
+    ['kv.get', { key: 'k' }, 'agent/k'],
+    ['kv.put', { key: 'k', value: 'v' }, 'agent/k'],
+    ['human.approve', { details: { sum: 3 }, summary: 'pay?', timeoutMs: 0 }, ''],
+    ['run.child', { agent: 'other', input: [1] }, 'other'],
     ['tool', { input: null, name: 'count' }, 'count'],
     ['http.fetch', { body: null, headers: {}, method: 'GET', url: 'http://x/' }, 'GET http://x/'],
   ])('gives %s its target', (method, args, target) => {
@@ -45,6 +52,11 @@ describe('parseCall', () => {
     ['kv.get', { ['\u{1f600}'.repeat(40)]: 1 }],
   ])('denies %s %j by one text for all', (method, args) => {
     expect(call(method, args)).toEqual({ method: 'unknown', target: 'malformed arguments' });
+  });
+
+  it('gives each tool keys of its own', () => {
+    const asked = { id: 0, method: 'kv.get', args: { key: 'k' } };
+    expect(parseCall(asked, 'count', open)).toMatchObject({ target: 'tools.count/k' });
   });
 
   it('knows no method that it does not name', () => {
@@ -84,11 +96,13 @@ describe('seeds and fuel', () => {
   });
 
   it.each([
-    [{ tool: 10n, run: 100n, used: 0n, agent: 50n, agentUsed: 0n }, 10n],
-    [{ tool: 10n, run: 100n, used: 45n, agent: 50n, agentUsed: 0n }, 5n],
-    [{ tool: 10n, run: 100n, used: 50n, agent: 50n, agentUsed: 0n }, 0n],
-    [{ tool: 10n, run: 100n, used: 60n, agent: 50n, agentUsed: 0n }, 0n],
-    [{ tool: 10n, run: 100n, used: 90n, agent: 50n, agentUsed: 50n }, 10n],
+    [{ tool: 10n, run: 100n, used: 0n, agent: 50n, agentUsed: 0n, granted: 0n }, 10n],
+    [{ tool: 10n, run: 100n, used: 45n, agent: 50n, agentUsed: 0n, granted: 0n }, 5n],
+    [{ tool: 10n, run: 100n, used: 50n, agent: 50n, agentUsed: 0n, granted: 0n }, 0n],
+    [{ tool: 10n, run: 100n, used: 60n, agent: 50n, agentUsed: 0n, granted: 0n }, 0n],
+    [{ tool: 10n, run: 100n, used: 90n, agent: 50n, agentUsed: 50n, granted: 0n }, 10n],
+    [{ tool: 10n, run: 100n, used: 0n, agent: 50n, agentUsed: 0n, granted: 44n }, 6n],
+    [{ tool: 10n, run: 100n, used: 0n, agent: 50n, agentUsed: 0n, granted: 50n }, 0n],
   ])('leave the agent its share: %o', (fuel, granted) => {
     expect(grantToolFuel(fuel)).toBe(granted);
   });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Json } from '../../../attest/encoding/canonical-json.ts';
-import { allowsFetch, evaluatePolicy, fetchGrant, parsePolicy } from '../../../attest/trace/policy.ts';
+import { allowsFetch, childGrant, evaluatePolicy, grantOf, parsePolicy } from '../../../attest/trace/policy.ts';
 import { TOY_LIMITS, TOY_POLICY } from '../../support/toy-run.ts';
 
 const none = { bytes: 0n, draws: 0n, fuel: 0n, steps: 0n, tokens: 0n };
@@ -75,8 +75,24 @@ describe('parsePolicy', () => {
   });
 
   it('finds the grant of a tool, and none for others', () => {
-    expect(fetchGrant(TOY_POLICY, 'count')?.maxBytes).toBe(1000);
-    expect(fetchGrant(TOY_POLICY, null)).toBeUndefined();
-    expect(fetchGrant(TOY_POLICY, 'constructor')).toBeUndefined();
+    expect(grantOf(TOY_POLICY, 'count', 'http.fetch')?.maxBytes).toBe(1000);
+    expect(grantOf(TOY_POLICY, null, 'http.fetch')).toBeUndefined();
+    expect(grantOf(TOY_POLICY, 'constructor', 'http.fetch')).toBeUndefined();
+    expect(grantOf(TOY_POLICY, null, 'human.approve')).toBeUndefined();
+  });
+
+  it('allows the child runs that it lists, and no others', () => {
+    const digest = `0x${'ab'.repeat(32)}` as const;
+    const policy = parsePolicy({
+      version: 1,
+      agent: [{ agents: [{ digest, limits: TOY_LIMITS, name: 'helper' }], capability: 'run.child' }],
+      tools: [],
+    });
+    expect(childGrant(policy, 'helper')).toMatchObject({ digest });
+    expect(childGrant(policy, 'constructor')).toBeUndefined();
+    const child = (target: string) =>
+      evaluatePolicy(policy, { tool: null, capability: 'run.child', target }, none, TOY_LIMITS);
+    expect(child('helper')).toEqual({ decision: 'allow', form: 'grant', rule: 'agent.0' });
+    expect(child('other')).toEqual({ decision: 'deny', form: 'deny', rule: 'agent.default' });
   });
 });

@@ -33,21 +33,21 @@ describe('RunState', () => {
     }
     expect(state.openStarts.size).toBe(0);
     expect(state.kvCommitment('nothing')).toEqual(ZERO_DIGEST);
-    expect(toHex(state.kvCommitment('greeting'))).toBe((entry(11).record.body as { request: string }).request);
+    expect(toHex(state.kvCommitment('agent/greeting'))).toBe((entry(11).record.body as { request: string }).request);
     expect(state.counters).toMatchObject({ draws: 3n, steps: 9n });
   });
 
   it('has the digests that were fixed for the toy run', () => {
     const state = new RunState(run);
     const heads = entries.map((one) => state.apply(input(one)));
-    expect(toHex(run)).toBe('0x6d72cbb25190e9bf81ffd3202597d2dd86c5e45675cee0f222e52c876c5f0a98');
+    expect(toHex(run)).toBe('0x86d4cae579411385db00e2191d60c454ede8fe25a4654ce6e4e778febee6290e');
     expect(toHex((heads[0] as (typeof heads)[0]).facts)).toBe(
-      '0xa7cb4592c56ace18811d68ef6882bf103ec0d1bc668645ccb0e008ba0db3eef4',
+      '0x8142b25e96ea4002c67d7c059ac900299444e33f7ae39d32880a3e3cf5b10428',
     );
     expect(toHex((heads[12] as (typeof heads)[0]).post)).toBe(
-      '0x963d7c4d6da74a3d9a97884554f34fb1cdd4b0072a128be4654290f877114122',
+      '0x6f49400cd9970d28f6f42ae148609413fcea29cdcb3a94c905c00a6e98cf50e9',
     );
-    expect(toHex(state.digest)).toBe('0x39d5928bf8804930ac07a3c091b8feec0f68c27a1a0c7c64b0417fb7d2c4e7a6');
+    expect(toHex(state.digest)).toBe('0xb942d28645f50bc94efbceb7358c245f88ecfd503380fecd61b97c1092d118e3');
   });
 
   it('changes with each thing that it commits to', () => {
@@ -77,7 +77,7 @@ describe('RunState', () => {
     const other = new RunState(run);
     for (const one of entries.slice(0, 12)) other.apply(input(one));
     expect(state.apply(input(entry(12))).facts).not.toEqual(other.apply(input(failed)).facts);
-    expect(other.kvCommitment('greeting')).toEqual(ZERO_DIGEST);
+    expect(other.kvCommitment('agent/greeting')).toEqual(ZERO_DIGEST);
     expect(KvTree.pathOf('greeting')).toHaveLength(32);
   });
 });

@@ -1,0 +1,213 @@
+/**
+ * The effects of a run: what happens outside once a start is on record, and the end that records it.
+ *
+ * E1. An effect is begun only after its start is durable, and under the start's own idempotency key.
+ * E2. Nothing of the host's own words (messages, addresses, secrets) enters a record: failures are codes of a closed list.
+ *
+ * @module
+ */
+
+import type { Hex } from '../attest/core/bytes.ts';
+import { defined } from '../attest/core/defined.ts';
+import { RuntimeError } from '../attest/core/error.ts';
+import type { Json } from '../attest/encoding/canonical-json.ts';
+import type { InferencePlace } from '../attest/sign/receipt.ts';
+import type { Bodies, HostFailure, RequestFields, RunOpenBody } from '../attest/trace/bodies.ts';
+import { checkpointToJson, type SignedCheckpoint } from '../attest/trace/checkpoint.ts';
+import { failedDelivery, type GuestDelivery, type ParsedCall, type ParsedHostCall } from '../attest/trace/guest.ts';
+import { inferenceRequestOf } from '../attest/trace/inference-call.ts';
+import type { InferenceRequest } from '../attest/trace/inference-request.ts';
+import type { Payload } from '../attest/trace/payload.ts';
+import { allowsFetch, grantOf, type PolicyRules } from '../attest/trace/policy.ts';
+import type { RunState } from '../attest/trace/state.ts';
+import type { PayloadSet } from '../attest/trace/writer.ts';
+import type { InferenceAnswer, InferenceClient } from '../inference/client.ts';
+import { fetchHttp } from './http-fetch.ts';
+import type { Started } from './ledger.ts';
+import { GrantError } from './net/errors.ts';
+import { SecretError, type Secrets } from './secrets.ts';
+
+/** What an agent asks another agent, on record in `run.child.start`. */
+export type ChildCall = {
+  readonly parent: { readonly run: Uint8Array; readonly index: bigint };
+  readonly agent: string;
+  readonly request: RequestFields;
+  /** The input, with the salt that the request commits to. */
+  readonly input: Payload;
+};
+
+/** What a child run came to. */
+export type ChildResult = {
+  readonly run: Hex;
+  readonly status: Bodies['run.close']['status'];
+  readonly output: Json | null;
+  readonly error: { readonly code: string; readonly message: string } | null;
+  readonly checkpoint: SignedCheckpoint;
+};
+
+/** Runs other agents; a child that waits for a person is `suspended`, and is asked for again when its parent goes on. */
+export type ChildRunner = (call: ChildCall, signal: AbortSignal) => Promise<ChildResult | 'suspended'>;
+
+/** What came of an effect. */
+export type Outcome =
+  | { readonly type: 'inference'; readonly answer: InferenceAnswer }
+  | { readonly type: 'host'; readonly value: Json; readonly evidence: Bodies['host.end']['evidence'] }
+  | { readonly type: 'failed'; readonly error: HostFailure }
+  | { readonly type: 'child'; readonly result: ChildResult }
+  | { readonly type: 'lost'; readonly reason: Bodies['host.lost']['reason'] };
+
+/** What effects take from outside. */
+export type EffectPorts = {
+  readonly inference: Pick<InferenceClient, 'complete'>;
+  /** Makes requests; over the network by default. */
+  readonly http?: typeof fetchHttp;
+  readonly secrets?: Secrets;
+  /** Runs other agents; without it a child run is lost. */
+  readonly children?: ChildRunner;
+};
+
+/** Bound of one request to the outside, all redirects included, in milliseconds. */
+const REQUEST_MS = 20_000;
+
+/**
+ * Begins the effect of a start that waits for the outside.
+ *
+ * @throws what is a fault of the host's own and none of the effect's
+ */
+export async function beginEffect(
+  ports: EffectPorts,
+  { head, input, owner, parsed, start }: Started,
+  { openBody, policy }: { readonly openBody: RunOpenBody; readonly policy: PolicyRules },
+  state: RunState,
+  signal: AbortSignal,
+): Promise<Outcome | 'suspended'> {
+  switch (start.kind) {
+    case 'inference.start': {
+      if (parsed.method !== 'inference') break;
+      const request = inferenceRequestOf(parsed.args, openBody);
+      const { chain, contract } = openBody;
+      const { run, runSeed } = state;
+      return infer(ports, request, { run, index: head.index, runSeed, chainId: BigInt(chain), contract }, signal);
+    }
+    case 'host.start':
+      if (parsed.method !== 'http.fetch') break;
+      return fetchOver(ports, parsed.args, grantOf(policy, owner.tool, 'http.fetch'), start.body.key, signal);
+    case 'run.child.start': {
+      if (parsed.method !== 'run.child' || ports.children === undefined || input === undefined) break;
+      const parent = { run: state.run, index: head.index };
+      const { agent, request } = start.body;
+      const result = await ports.children({ parent, agent, request, input }, signal);
+      return result === 'suspended' ? result : { type: 'child', result };
+    }
+    default:
+  }
+  return { type: 'lost', reason: 'HOST_FAULT' };
+}
+
+/** Asks the model. A refusal or a failure of the server is a loss, and the agent sees it as such. */
+async function infer(
+  { inference }: EffectPorts,
+  request: InferenceRequest,
+  place: InferencePlace,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  try {
+    return { type: 'inference', answer: await inference.complete(request, place, signal) };
+  } catch (error) {
+    if (!RuntimeError.is(error)) throw error;
+    return { type: 'lost', reason: signal.aborted ? 'CANCELLED' : 'HOST_FAULT' };
+  }
+}
+
+async function fetchOver(
+  { http = fetchHttp, secrets }: EffectPorts,
+  args: Extract<ParsedHostCall, { method: 'http.fetch' }>['args'],
+  grant: ReturnType<typeof grantOf<'http.fetch'>>,
+  idempotencyKey: string,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  if (grant === undefined) throw new TypeError('http.fetch was allowed without a grant');
+  const allows = (method: string, url: string) => allowsFetch(grant, `${method} ${url}`);
+  try {
+    const options = { timeoutMs: REQUEST_MS, allows, idempotencyKey, signal, ...defined({ secrets }) };
+    const result = await http(grant, args, options);
+    return result.ok ? answered({ ...result.value }) : { type: 'failed', error: result.error };
+  } catch (error) {
+    if (error instanceof SecretError) return { type: 'failed', error: 'SECRET_MISSING' };
+    if (error instanceof GrantError) return { type: 'failed', error: 'BAD_REQUEST' };
+    if (signal.aborted) return { type: 'lost', reason: 'CANCELLED' };
+    throw error;
+  }
+}
+
+/** A host call that answered, without evidence. */
+export function answered(value: Json): Outcome {
+  return { type: 'host', value, evidence: 'none' };
+}
+
+/** Whether a start without an end may be sent again after a crash: nothing happens twice by it. */
+export function mayRepeat(call: ParsedCall, idempotentGrant: boolean): boolean {
+  if (call.method !== 'http.fetch') return true;
+  // RFC 9110 §9.2.1: safe methods. Others only where the server honours Idempotency-Key, as the policy says.
+  return call.args.method === 'GET' || call.args.method === 'HEAD' || idempotentGrant;
+}
+
+/** The end that records an outcome, and what it delivers to call `id`; its texts go into `payloads`. */
+export function endOf(outcome: Exclude<Outcome, { type: 'lost' }>, payloads: PayloadSet, id: number) {
+  switch (outcome.type) {
+    case 'inference': {
+      const { answer } = outcome;
+      const output = payloads.ids(answer.outputIds);
+      const prompt = payloads.ids(answer.promptIds);
+      const text = payloads.text(answer.text);
+      const body: Bodies['inference.end'] = {
+        bytes: payloads.bytes,
+        finish: answer.finishReason,
+        masks: answer.masks,
+        output,
+        prompt,
+        receipt: answer.receipt.signature,
+        text,
+      };
+      const value = { finishReason: answer.finishReason, text: answer.text };
+      return { kind: 'inference.end', body, delivery: { id, ok: true, value } } as const;
+    }
+    case 'child': {
+      const { result } = outcome;
+      const output = result.status === 'done' ? payloads.json(result.output) : null;
+      const failure = result.error ?? { code: 'CHILD_RUN', message: result.status };
+      const error = result.status === 'done' ? null : { code: failure.code, message: payloads.text(failure.message) };
+      const { closed, root, signature, size, state } = checkpointToJson(result.checkpoint) as {
+        readonly closed: boolean;
+        readonly root: Hex;
+        readonly signature: Hex;
+        readonly size: string;
+        readonly state: Hex;
+      };
+      const body: Bodies['run.child.end'] = {
+        bytes: payloads.bytes,
+        checkpoint: { closed, root, signature, size, state },
+        error,
+        output,
+        run: result.run,
+        status: result.status,
+      };
+      const delivery: GuestDelivery =
+        result.status === 'done' ? { id, ok: true, value: result.output } : { id, ok: false, error: failure };
+      return { kind: 'run.child.end', body, delivery } as const;
+    }
+    case 'host':
+    case 'failed': {
+      const response = outcome.type === 'host' ? payloads.json(outcome.value) : null;
+      const body: Bodies['host.end'] = {
+        bytes: payloads.bytes,
+        error: outcome.type === 'failed' ? outcome.error : null,
+        evidence: outcome.type === 'host' ? outcome.evidence : 'none',
+        response,
+      };
+      const delivery: GuestDelivery =
+        outcome.type === 'host' ? { id, ok: true, value: outcome.value } : failedDelivery(id, outcome.error);
+      return { kind: 'host.end', body, delivery } as const;
+    }
+  }
+}
