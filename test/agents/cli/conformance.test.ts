@@ -383,6 +383,7 @@ describe('the command', () => {
       'merkle-consistency',
       'eip712',
       'secp256k1',
+      'ssrf',
     ]);
   });
 });
