@@ -119,15 +119,22 @@ async function readBody(response: IncomingMessage, method: string, maxBytes: num
   if (method !== 'HEAD' && (content.toLowerCase() !== 'identity' || transfer.toLowerCase() !== 'chunked')) {
     throw new ExchangeError('NOT_TEXT', 'body of the answer is encoded');
   }
-  const pieces: Uint8Array[] = [];
+  // One buffer and not a list of pieces: a server may send pieces of one byte.
+  let bytes = new Uint8Array(Math.min(maxBytes, 64 * 1024));
   let size = 0;
   for await (const piece of response as AsyncIterable<Uint8Array>) {
-    size += piece.length;
-    if (size > maxBytes) throw new ExchangeError('TOO_LARGE', `body of the answer is over ${maxBytes} bytes`);
-    pieces.push(piece);
+    const end = size + piece.length;
+    if (end > maxBytes) throw new ExchangeError('TOO_LARGE', `body of the answer is over ${maxBytes} bytes`);
+    if (end > bytes.length) {
+      const larger = new Uint8Array(Math.min(maxBytes, Math.max(end, 2 * bytes.length)));
+      larger.set(bytes.subarray(0, size));
+      bytes = larger;
+    }
+    bytes.set(piece, size);
+    size = end;
   }
   try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(Buffer.concat(pieces));
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes.subarray(0, size));
   } catch (cause) {
     throw new ExchangeError('NOT_TEXT', 'body of the answer is not UTF-8', { cause });
   }

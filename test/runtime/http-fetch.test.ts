@@ -354,6 +354,21 @@ describe('answers', () => {
     }
   });
 
+  it('come in pieces of one byte, as large as the grant allows', async () => {
+    const pieces = 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n';
+    const body = 'é'.repeat(100_000);
+    const chunked = Buffer.concat([
+      Buffer.from(pieces),
+      ...[...Buffer.from(body)].map((byte) => Buffer.from([0x31, 0x0d, 0x0a, byte, 0x0d, 0x0a])),
+      Buffer.from('0\r\n\r\n'),
+    ]);
+    const options = { timeoutMs: 5000 };
+    const { result } = await fetchStub(() => chunked, { grant: { maxBytes: 200_000 }, options });
+    expect(result).toEqual({ ok: true, value: { status: 200, headers: {}, body } });
+    const smaller = await fetchStub(() => chunked, { grant: { maxBytes: 199_999 }, options });
+    expect(smaller.result).toEqual({ ok: false, error: 'TOO_LARGE' });
+  });
+
   it('to HEAD have no body, and may name an encoding', async () => {
     const { result } = await fetchStub(() => answerOf(200, { 'content-encoding': 'gzip', 'content-length': '9' }), {
       request: { method: 'HEAD' },

@@ -1,5 +1,6 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { parseRanges } from '../../../runtime/net/address.ts';
+import { decideAddress, parseRanges } from '../../../runtime/net/address.ts';
 import { parseTarget, readHost, verifyDestination } from '../../../runtime/net/destination.ts';
 import {
   FORBIDDEN_ANSWERS,
@@ -56,6 +57,34 @@ describe('destinations', () => {
     expect(check('http://0x8.8.8.8/', [])).toEqual(['8.8.8.8']);
     expect(check('http://[2606:4700:0::0:1111]/', [])).toEqual(['2606:4700::1111']);
     expect(check('http://example.com/', ['2606:4700:0:0::1111'])).toEqual(['2606:4700::1111']);
+  });
+
+  it('are decided alike in every spelling of an IPv4 address', () => {
+    const first = fc.constantFrom(0, 1, 8, 10, 100, 127, 169, 172, 192, 198, 203, 224, 240, 255);
+    const second = fc.oneof(fc.constantFrom(0, 16, 31, 51, 64, 168, 254), fc.integer({ min: 0, max: 255 }));
+    const octet = fc.integer({ min: 0, max: 255 });
+    const radices = fc.array(fc.constantFrom(8, 10, 16), { minLength: 4, maxLength: 4 });
+    const zeros = fc.constantFrom('', '0', '000');
+    const spell = (value: number, radix: number, pad: string): string =>
+      radix === 10 ? `${value}` : `${radix === 16 ? '0x' : '0'}${pad}${value.toString(radix)}`;
+    const arbitrary = fc.tuple(
+      fc.tuple(fc.oneof(first, octet), second, octet, octet),
+      fc.integer({ min: 1, max: 4 }),
+      radices,
+      zeros,
+    );
+    fc.assert(
+      fc.property(arbitrary, ([octets, parts, radix, pad]) => {
+        const values = octets.slice(0, parts - 1);
+        values.push(octets.slice(parts - 1).reduce((sum, value) => sum * 256 + value, 0));
+        const host = values.map((value, i) => spell(value, radix[i] ?? 10, pad)).join('.');
+        const address = octets.join('.');
+        if (decideAddress(address) === 'public') expect(check(`http://${host}/`, []), host).toEqual([address]);
+        else
+          expect(() => check(`http://${host}/`, []), host).toThrow(expect.objectContaining({ code: 'ADDRESS_DENIED' }));
+      }),
+      { numRuns: 2000 },
+    );
   });
 
   it('with a local name are granted addresses, never public ones', () => {
