@@ -108,11 +108,12 @@ function isBare(op: number): boolean {
 }
 
 function skipBulk(cursor: Cursor, sub: number): void {
-  // memory.init, data.drop, memory.copy, memory.fill; conversions below
+  // memory.init, data.drop, memory.copy, memory.fill, then those of tables; conversions below
   if (sub <= 7) return;
   if (sub === 8 || sub === 10) cursor.skip(2);
   else if (sub === 9) cursor.u32();
   else if (sub === 11) cursor.skip(1);
+  else if (sub <= 17) for (let indexes = sub === 12 || sub === 14 ? 2 : 1; indexes > 0; indexes--) cursor.u32();
   else throw unknown(`0xfc ${hex(sub)}`);
 }
 

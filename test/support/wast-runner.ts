@@ -29,7 +29,7 @@ export type WastOutcome = {
 };
 
 type Exports = Readonly<Record<string, unknown>>;
-type Callable = (...args: readonly unknown[]) => unknown;
+export type Callable = (...args: readonly unknown[]) => unknown;
 
 /** A module with its two instances; absent where the meter or the assembler does not take it. */
 type Pair = { readonly shape: ModuleShape; readonly plain: Exports; readonly metered: Exports };
@@ -421,7 +421,7 @@ function isTrap(thrown: unknown, wanted: string): boolean {
 const WRAPPERS = new Map<string, unknown>();
 
 /** A function whose floats cross as the integers of their bits: the API of JavaScript changes the bits of a NaN. */
-function bitwise(target: Callable, { params, results }: FunctionType): Callable {
+export function bitwise(target: Callable, { params, results }: FunctionType): Callable {
   const key = `${params.join()}>${results.join()}`;
   let module = WRAPPERS.get(key) as ReturnType<typeof makeWrapper> | undefined;
   if (module === undefined) {
