@@ -23,6 +23,8 @@ export const WASI_MODULE = 'wasi_snapshot_preview1';
 export const CALL_FUEL = 64;
 /** Fuel of an element of a vector of buffers. */
 export const VECTOR_FUEL = 16;
+/** Greatest number of elements of a vector of buffers, as on Linux; more are `EINVAL`. */
+export const MAX_VECTOR = 1024;
 
 const SUCCESS = 0;
 const EBADF = 8;
@@ -214,6 +216,7 @@ class Wasi {
 
   #fdRead(fd: number, vectors: number, count: number, done: number): number {
     if (fd !== 0 || !this.#isOpen(fd)) return EBADF;
+    if (count >>> 0 > MAX_VECTOR) return EINVAL;
     const buffers = this.#buffers(vectors, count >>> 0);
     const read = this.#slice(done, 4);
     if (buffers === undefined || read === undefined) return EFAULT;
@@ -232,6 +235,7 @@ class Wasi {
 
   #fdWrite(fd: number, vectors: number, count: number, done: number): number {
     if ((fd !== 1 && fd !== 2) || !this.#isOpen(fd)) return EBADF;
+    if (count >>> 0 > MAX_VECTOR) return EINVAL;
     const buffers = this.#buffers(vectors, count >>> 0);
     if (buffers === undefined || this.#slice(done, 4) === undefined) return EFAULT;
     // The buffers may lie over each other, so that their sum is more than a memory.
