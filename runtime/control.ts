@@ -1,5 +1,5 @@
 /**
- * How somebody outside steers a run while it goes on: cancel, pause, decide, reconcile. The run looks here between two records.
+ * How somebody outside steers a run while it goes on: cancel, pause, leave, decide, reconcile. The run looks here between two records.
  *
  * @module
  */
@@ -41,6 +41,7 @@ export class RunControl {
   #listener: (() => void) | undefined;
   #cancelled = false;
   #paused = false;
+  #left = false;
   #over = false;
 
   get cancelled(): boolean {
@@ -51,9 +52,19 @@ export class RunControl {
     return this.#paused;
   }
 
+  get left(): boolean {
+    return this.#left;
+  }
+
   /** Has the run closed as `cancelled`, as soon as its present record is written. */
   cancel(): void {
     this.#cancelled = true;
+    this.#listener?.();
+  }
+
+  /** Leaves the run as a crash would, its journal as it stands: it goes on from there when it is taken up again. */
+  leave(): void {
+    this.#left = true;
     this.#listener?.();
   }
 

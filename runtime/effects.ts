@@ -12,13 +12,13 @@ import { defined } from '../attest/core/defined.ts';
 import { RuntimeError } from '../attest/core/error.ts';
 import type { Json } from '../attest/encoding/canonical-json.ts';
 import type { InferencePlace } from '../attest/sign/receipt.ts';
-import type { Bodies, HostFailure, RequestFields, RunOpenBody } from '../attest/trace/bodies.ts';
+import type { Bodies, HostFailure, Limits, RequestFields, RunOpenBody } from '../attest/trace/bodies.ts';
 import { checkpointToJson, type SignedCheckpoint } from '../attest/trace/checkpoint.ts';
 import { failedDelivery, type GuestDelivery, type ParsedCall, type ParsedHostCall } from '../attest/trace/guest.ts';
 import { inferenceRequestOf } from '../attest/trace/inference-call.ts';
 import type { InferenceRequest } from '../attest/trace/inference-request.ts';
 import type { Payload } from '../attest/trace/payload.ts';
-import { allowsFetch, grantOf, type PolicyRules } from '../attest/trace/policy.ts';
+import { allowsFetch, childGrant, grantOf, type PolicyRules } from '../attest/trace/policy.ts';
 import type { RunState } from '../attest/trace/state.ts';
 import type { PayloadSet } from '../attest/trace/writer.ts';
 import type { InferenceAnswer, InferenceClient } from '../inference/client.ts';
@@ -34,6 +34,8 @@ export type ChildCall = {
   readonly request: RequestFields;
   /** The input, with the salt that the request commits to. */
   readonly input: Payload;
+  /** What the policy gives the child. */
+  readonly limits: Limits;
 };
 
 /** What a child run came to. */
@@ -45,8 +47,11 @@ export type ChildResult = {
   readonly checkpoint: SignedCheckpoint;
 };
 
-/** Runs other agents; a child that waits for a person is `suspended`, and is asked for again when its parent goes on. */
-export type ChildRunner = (call: ChildCall, signal: AbortSignal) => Promise<ChildResult | 'suspended'>;
+/**
+ * Runs other agents; a child that waits for a person is `suspended`, and is asked for again when its parent goes on. `unknown`:
+ * there is no such agent here.
+ */
+export type ChildRunner = (call: ChildCall, signal: AbortSignal) => Promise<ChildResult | 'suspended' | 'unknown'>;
 
 /** What came of an effect. */
 export type Outcome =
@@ -96,7 +101,9 @@ export async function beginEffect(
       if (parsed.method !== 'run.child' || ports.children === undefined || input === undefined) break;
       const parent = { run: state.run, index: head.index };
       const { agent, request } = start.body;
-      const result = await ports.children({ parent, agent, request, input }, signal);
+      const limits = childGrant(policy, agent)?.limits ?? openBody.limits;
+      const result = await ports.children({ parent, agent, request, input, limits }, signal);
+      if (result === 'unknown') break;
       return result === 'suspended' ? result : { type: 'child', result };
     }
     default:

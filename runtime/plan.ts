@@ -76,6 +76,8 @@ export type RunParts = {
   /** Identity of the sandbox engine. */
   readonly engine: Hex;
   readonly inference: InferenceIdentity;
+  /** The run that asks for this one, and the index of its `run.child.start`. */
+  readonly parent?: { readonly run: Hex; readonly index: string };
   /** 32 random bytes each. */
   readonly random: () => Uint8Array;
 };
@@ -110,7 +112,7 @@ export function planRun(parts: RunParts): { readonly run: Uint8Array; readonly p
     limits: caller.limits,
     modes: { default: 'public' },
     operator: parts.operator,
-    parent: null,
+    parent: parts.parent ?? null,
     policy: { digest: toHex(sha256(canonicalBytes({ value: parts.policy as Json }))), rules },
     request: caller.request,
     salt: toHex(deployment.salt),

@@ -92,7 +92,8 @@ export type Waiting = {
 export type Suspension = {
   readonly run: Hex;
   readonly status: 'suspended';
-  readonly reason: Waiting['for'] | 'paused';
+  /** `left`: nobody waits for anything; the run was left as it stood. */
+  readonly reason: Waiting['for'] | 'paused' | 'left';
   readonly waiting: readonly Waiting[];
   /** Time at which it must go on by itself, milliseconds since 1970. */
   readonly wakeAt: number;
@@ -136,6 +137,9 @@ class Stopped extends Error {
   }
 }
 
+/** The run is left as it stands. */
+class Left extends Error {}
+
 class Run {
   readonly #ports: RunPorts;
   readonly #plan: RunPlan;
@@ -168,7 +172,7 @@ class Run {
 
   async execute(): Promise<RunResult | Suspension> {
     this.#control.listen(() => {
-      if (this.#control.cancelled) void this.#stopGuests();
+      if (this.#control.cancelled || this.#control.left) void this.#stopGuests();
       this.#inbox.push({ type: 'wake' });
     });
     try {
@@ -182,6 +186,7 @@ class Run {
         if (suspension !== undefined) return suspension;
         ending = this.#ended ?? { status: 'abandoned' };
       } catch (error) {
+        if (this.#control.left && (error instanceof Left || error instanceof HostFault)) return this.#asLeft();
         // A journal that was not gone through to its end is left as it is.
         if (this.#writer.next !== undefined) throw error;
         ending = this.#endingOf(error);
@@ -231,6 +236,7 @@ class Run {
   async #goOn(): Promise<Suspension | undefined> {
     for (;;) {
       if (this.#ended !== undefined) return undefined;
+      if (this.#control.left) throw new Left('left');
       if (this.#control.cancelled) throw new Stopped('cancelled');
       if (this.#ports.now() > this.#deadline) throw new OutOfBudget('wallMs');
       if (await this.#expireApproval()) continue;
@@ -299,6 +305,11 @@ class Run {
       })),
       wakeAt: Math.min(this.#deadline, ...waiting.map(expiryOf)),
     };
+  }
+
+  #asLeft(): Suspension {
+    const run = toHex(this.#writer.state.run);
+    return { run, status: 'suspended', reason: 'left', waiting: [], wakeAt: this.#deadline };
   }
 
   /** Ends an approval that nobody gave in time. */

@@ -1,0 +1,655 @@
+/**
+ * The runs of one operator in one folder: begun, gone on with after a crash, put aside, steered, shown.
+ *
+ * M1. A run that was acknowledged is in its journal: `create` returns after its record 0 is durable.
+ * M2. Whatever a process leaves behind goes on when the folder is opened again; a run that waits for somebody holds nothing
+ *     but its status.
+ * M3. One process writes one journal (`journal-lock.ts`).
+ *
+ * Files of a run: `ID.trace`, its journal and bundle; `ID.status.json`, derived. ID is the run id in hexadecimal without `0x`.
+ *
+ * Spec: `runtime/spec/runs.md#manager`.
+ *
+ * @module
+ */
+
+import { createReadStream } from 'node:fs';
+import { mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fromHex, type Hex, toHex } from '../attest/core/bytes.ts';
+import { defined } from '../attest/core/defined.ts';
+import { RuntimeError } from '../attest/core/error.ts';
+import type { Json } from '../attest/encoding/canonical-json.ts';
+import { addressOf } from '../attest/sign/secp256k1.ts';
+import type { Approval } from '../attest/trace/approval.ts';
+import type { InferenceIdentity, Limits, RunOpenBody } from '../attest/trace/bodies.ts';
+import type { Deployment } from '../attest/trace/checkpoint.ts';
+import { type GuestCode, hashGuestCode } from '../attest/trace/guest.ts';
+import { readJsonPayload } from '../attest/trace/payload.ts';
+import type { PolicyRules } from '../attest/trace/policy.ts';
+import { type PastItem, TraceWriter } from '../attest/trace/writer.ts';
+import { setAlarm } from './alarm.ts';
+import { ControlError, RunControl, type Word } from './control.ts';
+import type { ChildCall, ChildResult, EffectPorts } from './effects.ts';
+import { continueJournal, type Journal, openJournal } from './journal.ts';
+import { type JournalLock, lockJournal } from './journal-lock.ts';
+import { type CallerRequest, createRequest, planRun } from './plan.ts';
+import { feedRecords, type RecordView } from './record-feed.ts';
+import { deploymentOf, planOf, RecoveryError, readJournal } from './recovery.ts';
+import { type RecordSeen, type RunPlan, type RunResult, runAgent, type Suspension } from './run.ts';
+import { isOver, type RunStatus, readStatus, writeStatus } from './run-status.ts';
+import type { Vm } from './sandbox/vm.ts';
+
+export type ManagerErrorCode =
+  | 'UNKNOWN_AGENT'
+  | 'UNKNOWN_RUN'
+  /** The run is over, or not in a state for that. */
+  | 'WRONG_STATE'
+  /** As many runs as may be are at work. */
+  | 'TOO_MANY_RUNS'
+  /** The request's signature, limits or expiry do not stand. */
+  | 'REQUEST_REFUSED'
+  | 'MANAGER_CLOSED';
+
+/** A run could not be begun, found or steered. */
+export class ManagerError extends RuntimeError<ManagerErrorCode> {
+  override readonly name = 'ManagerError';
+}
+
+/** An agent that may be run. */
+export type ManagedAgent = {
+  readonly name: string;
+  readonly agent: GuestCode;
+  readonly tools: ReadonlyMap<string, GuestCode>;
+  readonly policy: PolicyRules;
+  /** Greatest limits of one run. */
+  readonly limits: Limits;
+};
+
+/** What a manager takes from outside. */
+export type ManagerPorts = Omit<EffectPorts, 'children'> & {
+  readonly vm: Vm;
+  readonly now: () => number;
+  /** 32 random bytes each. */
+  readonly random: () => Uint8Array;
+  /** The operator's key, 32 bytes. */
+  readonly key: Uint8Array;
+  /** The contract with its salt; `OFF_CHAIN` without a chain. */
+  readonly deployment: Deployment & { readonly salt: Uint8Array };
+  readonly identity: InferenceIdentity;
+  /** Told of each record that becomes durable, for metrics and spans. */
+  readonly onRecord?: (run: Hex, agent: string, seen: RecordSeen) => void;
+  /** Told of faults of the manager's own that no caller hears of. */
+  readonly onFault?: (run: Hex, error: unknown) => void;
+};
+
+export declare namespace openRunManager {
+  type Options = {
+    /** Folder of the journals; made if it is not there. */
+    readonly folder: string;
+    readonly agents: readonly ManagedAgent[];
+    /** Runs at work at once; those that wait for somebody do not count. */
+    readonly maxActive?: number;
+  };
+}
+
+/** What a caller asks for. */
+export type CreateRun = {
+  readonly agent: string;
+  readonly input: Json;
+  /** At most those of the agent; what is left out is the agent's. */
+  readonly limits?: Partial<Limits>;
+  /** A request that the caller made and signed itself, instead of `input` and `limits`. */
+  readonly caller?: CallerRequest;
+};
+
+/** Runs of one operator. */
+export type RunManager = {
+  readonly agents: readonly ManagedAgent[];
+  readonly operator: Hex;
+  /** @throws {@link ManagerError}, {@link JournalError} */
+  create(asked: CreateRun): Promise<RunStatus>;
+  /** @throws {@link ManagerError} `UNKNOWN_RUN` */
+  get(run: Hex): RunStatus;
+  /** Newest first. */
+  list(): readonly RunStatus[];
+  /** Resolves when the run is over or put aside. */
+  settled(run: Hex): Promise<RunStatus>;
+  /** Records from an index on, and with `follow` as they come until the run is over. */
+  records(
+    run: Hex,
+    from: bigint,
+    options?: { readonly follow?: boolean; readonly signal?: AbortSignal },
+  ): AsyncGenerator<RecordView>;
+  /** Has a run close as `cancelled`; resolves when it is. */
+  cancel(run: Hex): Promise<RunStatus>;
+  pause(run: Hex): Promise<RunStatus>;
+  resume(run: Hex): Promise<RunStatus>;
+  /** A person's decision on the `human.approve` at `index`; resolves when it is on record. @throws {@link ControlError} */
+  approve(run: Hex, index: bigint, approval: Approval): Promise<RunStatus>;
+  /** What became of a start that a crash left open. @throws {@link ControlError} */
+  reconcile(run: Hex, index: bigint, how: 'send' | 'lost'): Promise<RunStatus>;
+  /** Path of the bundle; whole once the run is over. */
+  bundle(run: Hex): string;
+  /** Puts every run aside as it stands, and lets go of everything; runs go on when the folder is opened again. */
+  close(): Promise<void>;
+};
+
+/** Opens a folder of runs, and goes on with those that a process left behind. */
+export async function openRunManager(ports: ManagerPorts, options: openRunManager.Options): Promise<RunManager> {
+  await mkdir(options.folder, { recursive: true, mode: 0o700 });
+  const manager = new Manager(ports, options);
+  await manager.recover();
+  return manager;
+}
+
+const MAX_ACTIVE = 64;
+/** Seconds that a request of the operator's own may wait to be opened. */
+const EXPIRY_SECONDS = 3_600;
+/** Seconds until a run must be closed, if its wall time says nothing shorter. */
+const DEADLINE_SECONDS = 366 * 86_400;
+
+/** A run at work. */
+type Active = {
+  readonly control: RunControl;
+  readonly settled: Promise<RunStatus>;
+  /** Resolves when record 0 is durable, rejects when it never will be. */
+  readonly opened: Promise<void>;
+};
+
+class Manager implements RunManager {
+  readonly agents: readonly ManagedAgent[];
+  readonly operator: Hex;
+  readonly #ports: ManagerPorts;
+  readonly #folder: string;
+  readonly #maxActive: number;
+  readonly #statuses = new Map<Hex, RunStatus>();
+  readonly #active = new Map<Hex, Active>();
+  readonly #alarms = new Map<Hex, () => void>();
+  /** Whoever waits for records of a run. */
+  readonly #watchers = new Map<Hex, Set<() => void>>();
+  #closed = false;
+
+  constructor(ports: ManagerPorts, options: openRunManager.Options) {
+    this.#ports = ports;
+    this.#folder = options.folder;
+    this.#maxActive = options.maxActive ?? MAX_ACTIVE;
+    this.agents = options.agents;
+    this.operator = addressOf(ports.key);
+  }
+
+  async recover(): Promise<void> {
+    const names = (await readdir(this.#folder)).flatMap((name) => /^([0-9a-f]{64})\.trace$/.exec(name)?.[1] ?? []);
+    for (const name of names) {
+      const run = `0x${name}` as Hex;
+      const status = await readStatus(this.#statusPath(run));
+      if (status !== undefined && status.status !== 'running') {
+        this.#take(status);
+        continue;
+      }
+      // A run that cannot go on is shown as broken, and holds up no other.
+      await this.#recover(run).catch((error) => {
+        if (!(error instanceof ManagerError)) throw error;
+        this.#ports.onFault?.(run, error);
+      });
+    }
+  }
+
+  // Asking
+
+  async create(asked: CreateRun): Promise<RunStatus> {
+    if (this.#closed) throw new ManagerError('MANAGER_CLOSED', 'the manager is closed');
+    const entry = this.agents.find(({ name }) => name === asked.agent);
+    if (entry === undefined)
+      throw new ManagerError('UNKNOWN_AGENT', `no agent ${asked.agent}`, { at: { field: 'agent' } });
+    if (this.#active.size >= this.#maxActive) {
+      throw new ManagerError('TOO_MANY_RUNS', `${this.#maxActive} runs are at work; try again later`);
+    }
+    const { now, random, deployment } = this.#ports;
+    const seconds = BigInt(Math.floor(now() / 1000));
+    const caller =
+      asked.caller ??
+      createRequest({
+        agent: hashGuestCode(entry.agent),
+        input: asked.input,
+        limits: { ...entry.limits, ...asked.limits },
+        expiry: seconds + BigInt(EXPIRY_SECONDS),
+        deployment,
+        random,
+      });
+    requireLimits(caller.limits, entry.limits);
+    if (BigInt(caller.request.expiry) < seconds) {
+      throw new ManagerError('REQUEST_REFUSED', 'the request has expired', { at: { field: 'request.expiry' } });
+    }
+    const { run, plan } = this.#plan(entry, caller);
+    const known = this.#statuses.get(toHex(run));
+    // One request is one run: who asks twice with one signed request is shown the same run.
+    if (known !== undefined) return known;
+    const active = this.#begin(run, plan, entry.name);
+    await active.opened;
+    return this.get(toHex(run));
+  }
+
+  get(run: Hex): RunStatus {
+    const status = this.#statuses.get(run);
+    if (status === undefined) throw new ManagerError('UNKNOWN_RUN', `no run ${run}`, { at: { run } });
+    return status;
+  }
+
+  list(): readonly RunStatus[] {
+    return [...this.#statuses.values()].sort((a, b) => b.createdAt - a.createdAt || (a.run < b.run ? 1 : -1));
+  }
+
+  async settled(run: Hex): Promise<RunStatus> {
+    return this.#active.get(run)?.settled ?? this.get(run);
+  }
+
+  async *records(
+    run: Hex,
+    from: bigint,
+    { follow = false, signal }: { readonly follow?: boolean; readonly signal?: AbortSignal } = {},
+  ): AsyncGenerator<RecordView> {
+    this.get(run);
+    if (!follow) {
+      yield* feedRecords(this.bundle(run), from);
+      return;
+    }
+    let grown = false;
+    let wake: (() => void) | undefined;
+    const notify = () => {
+      grown = true;
+      wake?.();
+    };
+    const watchers = this.#watchers.get(run) ?? new Set();
+    this.#watchers.set(run, watchers.add(notify));
+    signal?.addEventListener('abort', notify);
+    const growth = {
+      next: async () => {
+        if (!grown && !isOver(this.get(run))) {
+          await new Promise<void>((resolve) => {
+            wake = resolve;
+          });
+        }
+        grown = false;
+        return signal?.aborted !== true && !this.#closed && !isOver(this.get(run));
+      },
+    };
+    try {
+      yield* feedRecords(this.bundle(run), from, growth, signal);
+    } finally {
+      watchers.delete(notify);
+      if (watchers.size === 0) this.#watchers.delete(run);
+      signal?.removeEventListener('abort', notify);
+    }
+  }
+
+  bundle(run: Hex): string {
+    return join(this.#folder, `${run.slice(2)}.trace`);
+  }
+
+  // Steering
+
+  async cancel(run: Hex): Promise<RunStatus> {
+    const active = await this.#activate(run, (control) => control.cancel());
+    active.control.cancel();
+    return active.settled;
+  }
+
+  async pause(run: Hex): Promise<RunStatus> {
+    const status = this.get(run);
+    if (status.status === 'suspended') return status;
+    const active = await this.#activate(run);
+    active.control.pause();
+    return active.settled;
+  }
+
+  async resume(run: Hex): Promise<RunStatus> {
+    if (this.get(run).status !== 'suspended') {
+      throw new ManagerError('WRONG_STATE', `run ${run} is ${this.get(run).status}, not suspended`, { at: { run } });
+    }
+    const active = await this.#activate(run);
+    await active.opened;
+    return this.get(run);
+  }
+
+  async approve(run: Hex, index: bigint, approval: Approval): Promise<RunStatus> {
+    return this.#say(run, index, { type: 'approval', approval });
+  }
+
+  async reconcile(run: Hex, index: bigint, how: 'send' | 'lost'): Promise<RunStatus> {
+    return this.#say(run, index, { type: 'reconcile', how });
+  }
+
+  async #say(run: Hex, index: bigint, word: Word): Promise<RunStatus> {
+    let said: Promise<void> | undefined;
+    const active = await this.#activate(run, (control) => {
+      said = control.say(index, word);
+    });
+    await (said ?? active.control.say(index, word));
+    return this.get(run);
+  }
+
+  /** The run at work, started again if it was put aside; `first` sees its control before it goes on. */
+  async #activate(run: Hex, first?: (control: RunControl) => void): Promise<Active> {
+    if (this.#closed) throw new ManagerError('MANAGER_CLOSED', 'the manager is closed');
+    const status = this.get(run);
+    const active = this.#active.get(run);
+    if (active !== undefined) return active;
+    if (status.status !== 'suspended') {
+      throw new ManagerError('WRONG_STATE', `run ${run} is ${status.status}`, { at: { run } });
+    }
+    return this.#recover(run, first);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const off of this.#alarms.values()) off();
+    for (const { control } of this.#active.values()) control.leave();
+    await Promise.all([...this.#active.values()].map(({ settled }) => settled));
+    for (const watchers of this.#watchers.values()) for (const notify of watchers) notify();
+  }
+
+  // Running
+
+  #plan(entry: ManagedAgent, caller: CallerRequest, parent?: { readonly run: Hex; readonly index: string }) {
+    const { deployment, identity, now, random, vm } = this.#ports;
+    const seconds = Math.floor(now() / 1000);
+    const wall = Math.ceil(Number(caller.limits.wallMs) / 1000);
+    return planRun({
+      caller,
+      agent: entry.agent,
+      tools: entry.tools,
+      policy: entry.policy,
+      operator: this.operator,
+      deployment,
+      attempt: 0n,
+      deadline: BigInt(seconds + Math.min(wall, DEADLINE_SECONDS)),
+      exposure: 0n,
+      engine: vm.engine,
+      inference: identity,
+      random,
+      ...defined({ parent }),
+    });
+  }
+
+  /** Begins a run that has no journal yet. */
+  #begin(run: Uint8Array, plan: RunPlan, agent: string): Active {
+    const id = toHex(run);
+    return this.#work(id, agent, plan.openBody, [], async () => ({
+      plan,
+      run,
+      journal: await openJournal(this.bundle(id)),
+    }));
+  }
+
+  /** Goes on with the journal of a run. */
+  async #recover(run: Hex, first?: (control: RunControl) => void): Promise<Active> {
+    const path = this.bundle(run);
+    try {
+      const journaled = await readJournal(createReadStream(path));
+      const plan = planOf(journaled);
+      this.#requireOwn(plan.openBody);
+      const { items, keepBytes } = journaled;
+      const takeUp = async () => ({ plan, run: fromHex(run), journal: await continueJournal(path, keepBytes) });
+      return this.#work(run, nameOf(plan.agent), plan.openBody, items, takeUp, first);
+    } catch (error) {
+      if (!RuntimeError.is(error)) throw error;
+      return this.#giveUp(run, error);
+    }
+  }
+
+  /** A run goes on only where it gives the same again, and where its checkpoints can be signed. */
+  #requireOwn(open: RunOpenBody): void {
+    const wrong = (what: string, found: string, expected: string) =>
+      new ManagerError('WRONG_STATE', `the run has the ${what} ${found}, here is ${expected}`, { at: { field: what } });
+    if (open.engine !== this.#ports.vm.engine) throw wrong('engine', open.engine, this.#ports.vm.engine);
+    if (open.operator !== this.operator) throw wrong('operator', open.operator, this.operator);
+  }
+
+  /** A journal that cannot be gone on with stays as it is; one without record 0 was never acknowledged. */
+  async #giveUp(run: Hex, error: RuntimeError): Promise<never> {
+    if (error instanceof RecoveryError && error.code === 'JOURNAL_EMPTY') {
+      await rm(this.bundle(run), { force: true });
+      throw new ManagerError('UNKNOWN_RUN', `run ${run} was never begun`, { at: { run } });
+    }
+    const { birthtimeMs, mtimeMs } = await stat(this.bundle(run));
+    this.#take({
+      ...(this.#statuses.get(run) ?? emptyStatus(run, Math.floor(birthtimeMs))),
+      status: 'broken',
+      updatedAt: Math.floor(mtimeMs),
+      error: { code: error.code, message: error.message },
+    });
+    throw new ManagerError('WRONG_STATE', `run ${run} is broken: ${error.message}`, { at: { run }, cause: error });
+  }
+
+  #work(
+    run: Hex,
+    agent: string,
+    open: RunOpenBody,
+    past: readonly PastItem[],
+    takeUp: () => Promise<TakenUp>,
+    first?: (control: RunControl) => void,
+  ): Active {
+    const control = new RunControl();
+    first?.(control);
+    let acknowledge: () => void = () => {};
+    let refuse: (error: unknown) => void = () => {};
+    const opened = new Promise<void>((resolve, reject) => {
+      acknowledge = resolve;
+      refuse = reject;
+    });
+    const seen = (record: RecordSeen) => {
+      if (record.kind === 'run.open') {
+        this.#take({ ...openStatus(run, agent, open, record), status: 'running', updatedAt: this.#ports.now() });
+        acknowledge();
+      } else {
+        this.#count(run, Number(record.head.index) + 1);
+      }
+      this.#ports.onRecord?.(run, agent, record);
+      this.#notify(run);
+    };
+    const settled = this.#run(run, past, takeUp, control, seen).finally(() => {
+      this.#active.delete(run);
+      this.#notify(run);
+    });
+    // Whoever waits for `opened` hears of it; later faults are in the status.
+    settled.then(() => this.#after(run)).catch(refuse);
+    opened.catch(() => undefined);
+    const active = { control, settled, opened };
+    this.#active.set(run, active);
+    return active;
+  }
+
+  async #run(
+    run: Hex,
+    past: readonly PastItem[],
+    takeUp: () => Promise<TakenUp>,
+    control: RunControl,
+    onRecord: (seen: RecordSeen) => void,
+  ): Promise<RunStatus> {
+    this.#alarms.get(run)?.();
+    let lock: JournalLock | undefined;
+    let journal: Journal | undefined;
+    try {
+      lock = await lockJournal(this.bundle(run));
+      const taken = await takeUp();
+      journal = taken.journal;
+      const { now, random: salt, key } = this.#ports;
+      const open = taken.plan.openBody;
+      const writer = new TraceWriter({ sink: journal, now, salt }, taken.run, deploymentOf(open), key, past);
+      const children = (call: ChildCall, signal: AbortSignal) => this.#child(call, signal);
+      const result = await runAgent({ ...this.#ports, writer, control, onRecord, children }, taken.plan);
+      return await this.#conclude(run, result);
+    } catch (error) {
+      const status = this.#statuses.get(run);
+      if (status === undefined || !RuntimeError.is(error)) throw error;
+      // Nothing is written beside the journal: the next process tries again.
+      const broken: RunStatus = {
+        ...status,
+        status: 'broken',
+        updatedAt: this.#ports.now(),
+        error: { code: error.code, message: error.message },
+      };
+      this.#statuses.set(run, broken);
+      this.#ports.onFault?.(run, error);
+      return broken;
+    } finally {
+      await journal?.close();
+      await lock?.release();
+    }
+  }
+
+  /** Keeps how a run ended, or why it was put aside. */
+  async #conclude(run: Hex, result: RunResult | Suspension): Promise<RunStatus> {
+    const before = this.get(run);
+    const updatedAt = this.#ports.now();
+    let status: RunStatus;
+    if (result.status === 'suspended') {
+      // A run that was left goes on by itself.
+      if (result.reason === 'left') return before;
+      const { reason, wakeAt } = result;
+      const waiting = result.waiting.map((one) => ({ ...one, index: one.index.toString(), at: Number(one.at) }));
+      status = {
+        ...before,
+        status: 'suspended',
+        reason,
+        waiting,
+        updatedAt,
+        wakeAt: Number.isFinite(wakeAt) ? wakeAt : null,
+      };
+    } else {
+      const { output, error, records } = result;
+      const over = { reason: null, waiting: [], wakeAt: null, output, error, records: Number(records) };
+      status = { ...before, ...over, status: result.status, updatedAt };
+    }
+    await writeStatus(this.#statusPath(run), status);
+    this.#take(status);
+    return status;
+  }
+
+  #take(status: RunStatus): void {
+    const { run, wakeAt } = status;
+    this.#alarms.get(run)?.();
+    this.#alarms.delete(run);
+    this.#statuses.set(run, status);
+    if (status.status !== 'suspended' || wakeAt === null) return;
+    const wake = () => {
+      this.#activate(run).catch((error) => this.#ports.onFault?.(run, error));
+    };
+    this.#alarms.set(run, setAlarm(wakeAt, this.#ports.now, wake));
+  }
+
+  #count(run: Hex, records: number): void {
+    const status = this.#statuses.get(run);
+    if (status !== undefined) this.#statuses.set(run, { ...status, records, updatedAt: this.#ports.now() });
+  }
+
+  #notify(run: Hex): void {
+    for (const notify of this.#watchers.get(run) ?? []) notify();
+  }
+
+  #statusPath(run: Hex): string {
+    return join(this.#folder, `${run.slice(2)}.status.json`);
+  }
+
+  // Child runs
+
+  async #child(call: ChildCall, signal: AbortSignal): Promise<ChildResult | 'suspended' | 'unknown'> {
+    const entry = this.agents.find(({ agent }) => hashGuestCode(agent) === call.request.agent);
+    if (entry === undefined) return 'unknown';
+    const { request, input: inputPayload, limits, parent } = call;
+    const input = readJsonPayload(inputPayload, 'body.input');
+    const caller: CallerRequest = { request, signature: null, input, inputPayload, limits };
+    const { run, plan } = this.#plan(entry, caller, { run: toHex(parent.run), index: parent.index.toString() });
+    const id = toHex(run);
+    const status = this.#statuses.get(id);
+    if (status !== undefined && isOver(status)) return this.#childResult(status);
+    if (status?.status === 'suspended') return 'suspended';
+    const active = this.#active.get(id) ?? this.#begin(run, plan, entry.name);
+    const cancel = () => {
+      // Who leaves the parent leaves the child as it stands.
+      if (!this.#closed) active.control.cancel();
+    };
+    signal.addEventListener('abort', cancel);
+    try {
+      const settled = await active.settled;
+      return isOver(settled) ? await this.#childResult(settled) : 'suspended';
+    } finally {
+      signal.removeEventListener('abort', cancel);
+    }
+  }
+
+  async #childResult({ run, status, output, error }: RunStatus): Promise<ChildResult> {
+    const { items } = await readJournal(createReadStream(this.bundle(run)));
+    const last = items.at(-1);
+    if (last?.type !== 'checkpoint') throw new ManagerError('WRONG_STATE', `run ${run} has no closed checkpoint`);
+    return { run, status: status as ChildResult['status'], output, error, checkpoint: last.checkpoint };
+  }
+
+  /** Tells the parent of a run that is over, and a parent that was put aside of children that ended meanwhile. */
+  async #after(run: Hex): Promise<void> {
+    if (this.#closed) return;
+    const status = this.#statuses.get(run);
+    if (status === undefined) return;
+    if (isOver(status) && status.parent !== null)
+      await this.#tellParent(status.parent.run, BigInt(status.parent.index));
+    if (status.status !== 'suspended') return;
+    for (const waiting of status.waiting) {
+      if (waiting.for !== 'child') continue;
+      const child = this.list().find(({ parent }) => parent?.run === run && parent.index === waiting.index);
+      if (child !== undefined && isOver(child)) await this.#tellParent(run, BigInt(waiting.index));
+    }
+  }
+
+  async #tellParent(parent: Hex, index: bigint): Promise<void> {
+    try {
+      const status = this.#statuses.get(parent);
+      if (status !== undefined && !isOver(status)) await this.#say(parent, index, { type: 'child' });
+    } catch (error) {
+      // A parent that does not wait for it now hears of it when it is put aside.
+      if (!(error instanceof ControlError)) this.#ports.onFault?.(parent, error);
+    }
+  }
+}
+
+/** What taking up a run opens. */
+type TakenUp = { readonly plan: RunPlan; readonly run: Uint8Array; readonly journal: Journal };
+
+function emptyStatus(run: Hex, createdAt: number): RunStatus {
+  return {
+    run,
+    agent: '',
+    status: 'running',
+    reason: null,
+    waiting: [],
+    createdAt,
+    updatedAt: createdAt,
+    wakeAt: null,
+    parent: null,
+    records: 0,
+    output: null,
+    error: null,
+    seedFrom: 'operator',
+  };
+}
+
+function openStatus(run: Hex, agent: string, open: RunOpenBody, { head }: RecordSeen): RunStatus {
+  const { parent, seedFrom } = open;
+  return { ...emptyStatus(run, Number(head.at)), agent, parent, seedFrom, records: 1 };
+}
+
+function requireLimits(asked: Limits, greatest: Limits): void {
+  for (const name of Object.keys(greatest) as (keyof Limits)[]) {
+    if (BigInt(asked[name]) > BigInt(greatest[name])) {
+      throw new ManagerError('REQUEST_REFUSED', `limits.${name}: at most ${greatest[name]}, got ${asked[name]}`, {
+        at: { field: `limits.${name}` },
+      });
+    }
+  }
+}
+
+/** The name that an agent's manifest gives it. */
+function nameOf({ manifest }: GuestCode): string {
+  const { name } = (manifest ?? {}) as { readonly name?: Json };
+  return typeof name === 'string' ? name : '';
+}

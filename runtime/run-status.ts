@@ -1,0 +1,79 @@
+/**
+ * Where a run stands, as its owner shows it: derived from the journal, and kept beside it so that thousands of runs are listed
+ * without reading their journals. Whatever it says, the journal decides.
+ *
+ * @module
+ */
+
+import { randomBytes } from 'node:crypto';
+import { open, readFile, rename, rm } from 'node:fs/promises';
+import type { Hex } from '../attest/core/bytes.ts';
+import { RuntimeError } from '../attest/core/error.ts';
+import { type Json, parseJson } from '../attest/encoding/canonical-json.ts';
+import type { RunCloseBody } from '../attest/trace/bodies.ts';
+
+/** One start that waits for somebody; `index` and `at` are decimal. */
+export type WaitingStatus = {
+  readonly index: string;
+  readonly at: number;
+  readonly for: 'approval' | 'reconciliation' | 'child';
+  readonly capability: string;
+  readonly target: string;
+  readonly request: Json;
+};
+
+/** Where a run stands. */
+export type RunStatus = {
+  readonly run: Hex;
+  readonly agent: string;
+  /** `broken`: its journal cannot be gone on with; `error` says why. */
+  readonly status: 'running' | 'suspended' | 'broken' | RunCloseBody['status'];
+  /** Why it is put aside. */
+  readonly reason: 'approval' | 'reconciliation' | 'child' | 'paused' | null;
+  readonly waiting: readonly WaitingStatus[];
+  /** Milliseconds since 1970. */
+  readonly createdAt: number;
+  readonly updatedAt: number;
+  /** Time at which a run that is put aside goes on by itself; null: never. */
+  readonly wakeAt: number | null;
+  readonly parent: { readonly run: Hex; readonly index: string } | null;
+  readonly records: number;
+  readonly output: Json | null;
+  readonly error: { readonly code: string; readonly message: string } | null;
+  readonly seedFrom: 'caller' | 'operator';
+};
+
+/** Whether a run has a closed trace. */
+export function isOver({ status }: Pick<RunStatus, 'status'>): boolean {
+  return status !== 'running' && status !== 'suspended' && status !== 'broken';
+}
+
+/** Writes a status beside a journal; whole or not at all. */
+export async function writeStatus(path: string, status: RunStatus): Promise<void> {
+  const aside = `${path}.${randomBytes(6).toString('hex')}.tmp`;
+  try {
+    const file = await open(aside, 'wx', 0o600);
+    try {
+      await file.writeFile(`${JSON.stringify(status)}\n`);
+    } finally {
+      await file.close();
+    }
+    await rename(aside, path);
+  } catch (error) {
+    await rm(aside, { force: true });
+    throw error;
+  }
+}
+
+/** Reads a status, or undefined where there is none that can be read: then the journal is asked. */
+export async function readStatus(path: string): Promise<RunStatus | undefined> {
+  try {
+    const value = parseJson(await readFile(path)) as unknown as RunStatus;
+    return typeof value === 'object' && typeof value.run === 'string' && Array.isArray(value.waiting)
+      ? value
+      : undefined;
+  } catch (error) {
+    if (RuntimeError.is(error) || (error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
