@@ -7,9 +7,8 @@
  * @module
  */
 
-import { toHex, utf8 } from '../../attest/core/bytes.ts';
+import { utf8 } from '../../attest/core/bytes.ts';
 import { RuntimeError } from '../../attest/core/error.ts';
-import { sha256 } from '../../attest/core/hash.ts';
 import { type WasmGlobal, type WasmMemory, type WasmModule, wasm } from '../../attest/core/webassembly.ts';
 import { fromBase64 } from '../../attest/encoding/base64.ts';
 import { canonicalJson } from '../../attest/encoding/canonical-json.ts';
@@ -25,7 +24,7 @@ import { MeterError, type ModuleShape, readModule } from './wasm-reader.ts';
 import { WasmToolOutput } from './wasm-tool-output.ts';
 
 /** Greatest number of tables of a tool. */
-export const MAX_TABLES = 16;
+const MAX_TABLES = 16;
 /** Greatest number of elements of a table of a tool; more are not given to `table.grow`. */
 export const MAX_TABLE_ELEMENTS = 131_072;
 /** Rewritten modules kept for the next session. */
@@ -190,7 +189,7 @@ function wellFormed(message: string): string {
 
 /** Meters and compiles the module, or finds it in what was kept of earlier sessions. */
 function prepare({ source, memoryBytes }: VmOptions): Prepared {
-  const key = `${memoryBytes} ${toHex(sha256(utf8(source)))}`;
+  const key = `${memoryBytes} ${source}`;
   const known = prepared.get(key);
   const made = known ?? prepareNew(source, Math.floor(memoryBytes / PAGE_BYTES));
   prepared.delete(key);
