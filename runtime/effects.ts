@@ -25,7 +25,7 @@ import type { InferenceAnswer, InferenceClient } from '../inference/client.ts';
 import { fetchHttp } from './http-fetch.ts';
 import type { Started } from './ledger.ts';
 import { GrantError } from './net/errors.ts';
-import { SecretError, type Secrets } from './secrets.ts';
+import { type Redactor, SecretError, type Secrets } from './secrets.ts';
 
 /** What an agent asks another agent, on record in `run.child.start`. */
 export type ChildCall = {
@@ -67,6 +67,8 @@ export type EffectPorts = {
   /** Makes requests; over the network by default. */
   readonly http?: typeof fetchHttp;
   readonly secrets?: Secrets;
+  /** Takes all secrets of the policy out of answers. */
+  readonly redactor?: Redactor;
   /** Runs other agents; without it a child run is lost. */
   readonly children?: ChildRunner;
 };
@@ -127,7 +129,7 @@ async function infer(
 }
 
 async function fetchOver(
-  { http = fetchHttp, secrets }: EffectPorts,
+  { http = fetchHttp, secrets, redactor }: EffectPorts,
   args: Extract<ParsedHostCall, { method: 'http.fetch' }>['args'],
   grant: ReturnType<typeof grantOf<'http.fetch'>>,
   idempotencyKey: string,
@@ -136,7 +138,7 @@ async function fetchOver(
   if (grant === undefined) throw new TypeError('http.fetch was allowed without a grant');
   const allows = (method: string, url: string) => allowsFetch(grant, `${method} ${url}`);
   try {
-    const options = { timeoutMs: REQUEST_MS, allows, idempotencyKey, signal, ...defined({ secrets }) };
+    const options = { timeoutMs: REQUEST_MS, allows, idempotencyKey, signal, ...defined({ secrets, redactor }) };
     const result = await http(grant, args, options);
     return result.ok ? answered({ ...result.value }) : { type: 'failed', error: result.error };
   } catch (error) {

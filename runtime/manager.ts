@@ -28,16 +28,20 @@ import { type GuestCode, hashGuestCode } from '../attest/trace/guest.ts';
 import { readJsonPayload } from '../attest/trace/payload.ts';
 import type { PolicyRules } from '../attest/trace/policy.ts';
 import { type PastItem, TraceWriter } from '../attest/trace/writer.ts';
+import { deploymentOf } from '../attest/verify/identity.ts';
 import { setAlarm } from './alarm.ts';
 import { ControlError, RunControl, type Word } from './control.ts';
 import type { ChildCall, ChildResult, EffectPorts } from './effects.ts';
 import { continueJournal, type Journal, openJournal } from './journal.ts';
 import { type JournalLock, lockJournal } from './journal-lock.ts';
+import type { RecordSeen } from './ledger.ts';
 import { type CallerRequest, createRequest, planRun } from './plan.ts';
+import { redactorOf } from './policy-secrets.ts';
 import { feedRecords, type RecordView } from './record-feed.ts';
-import { deploymentOf, planOf, RecoveryError, readJournal } from './recovery.ts';
-import { type RecordSeen, type RunPlan, type RunResult, runAgent, type Suspension } from './run.ts';
+import { planOf, RecoveryError, readJournal } from './recovery.ts';
+import { runAgent } from './run.ts';
 import { isOver, type RunStatus, readStatus, writeStatus } from './run-status.ts';
+import type { RunPlan, RunResult, Suspension } from './run-types.ts';
 import type { Vm } from './sandbox/vm.ts';
 
 export type ManagerErrorCode =
@@ -67,7 +71,7 @@ export type ManagedAgent = {
 };
 
 /** What a manager takes from outside. */
-export type ManagerPorts = Omit<EffectPorts, 'children'> & {
+export type ManagerPorts = Omit<EffectPorts, 'children' | 'redactor'> & {
   readonly vm: Vm;
   readonly now: () => number;
   /** 32 random bytes each. */
@@ -135,8 +139,14 @@ export type RunManager = {
   close(): Promise<void>;
 };
 
-/** Opens a folder of runs, and goes on with those that a process left behind. */
+/**
+ * Opens a folder of runs, and goes on with those that a process left behind.
+ *
+ * @throws {@link SecretError} if a secret that a policy names is not there
+ */
 export async function openRunManager(ports: ManagerPorts, options: openRunManager.Options): Promise<RunManager> {
+  // What is missing is told before anything runs.
+  for (const { policy } of options.agents) redactorOf(policy, ports.secrets);
   await mkdir(options.folder, { recursive: true, mode: 0o700 });
   const manager = new Manager(ports, options);
   await manager.recover();
@@ -477,8 +487,9 @@ class Manager implements RunManager {
       const { now, random: salt, key } = this.#ports;
       const open = taken.plan.openBody;
       const writer = new TraceWriter({ sink: journal, now, salt }, taken.run, deploymentOf(open), key, past);
+      const redactor = redactorOf(taken.plan.policy, this.#ports.secrets);
       const children = (call: ChildCall, signal: AbortSignal) => this.#child(call, signal);
-      const result = await runAgent({ ...this.#ports, writer, control, onRecord, children }, taken.plan);
+      const result = await runAgent({ ...this.#ports, writer, control, onRecord, children, redactor }, taken.plan);
       return await this.#conclude(run, result);
     } catch (error) {
       const status = this.#statuses.get(run);

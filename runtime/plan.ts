@@ -17,7 +17,7 @@ import { commitPayload, jsonPayload, type Payload } from '../attest/trace/payloa
 import type { PolicyRules } from '../attest/trace/policy.ts';
 import { signRequest } from '../attest/trace/request.ts';
 import { EMPTY_KV, PayloadSet } from '../attest/trace/writer.ts';
-import type { RunPlan } from './run.ts';
+import type { RunPlan } from './run-types.ts';
 
 /** A request with what its commitments open to. */
 export type CallerRequest = {

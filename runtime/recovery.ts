@@ -8,11 +8,10 @@
  * @module
  */
 
-import { fromHex, type Hex, toHex } from '../attest/core/bytes.ts';
+import { type Hex, toHex } from '../attest/core/bytes.ts';
 import { RuntimeError } from '../attest/core/error.ts';
 import type { Json } from '../attest/encoding/canonical-json.ts';
 import { type KindBody, payloadFields, type RunOpenBody } from '../attest/trace/bodies.ts';
-import type { Deployment } from '../attest/trace/checkpoint.ts';
 import { type GuestCode, parseGuestCode } from '../attest/trace/guest.ts';
 import type { Head } from '../attest/trace/head.ts';
 import { readLines } from '../attest/trace/line-reader.ts';
@@ -20,7 +19,7 @@ import { type BundleLine, parseLine } from '../attest/trace/lines.ts';
 import { type Payload, readJsonPayload } from '../attest/trace/payload.ts';
 import { parsePolicy } from '../attest/trace/policy.ts';
 import { type PastItem, PayloadSet } from '../attest/trace/writer.ts';
-import type { RunPlan } from './run.ts';
+import type { RunPlan } from './run-types.ts';
 
 export type RecoveryErrorCode =
   /** No whole `run.open`: nothing was begun. */
@@ -124,11 +123,6 @@ function finish(item: Unfinished, items: PastItem[]): Unfinished | undefined {
   if (item.fields.length > 0) return item;
   items.push({ type: 'record', head: item.head, record: item.record, payloads: item.payloads });
   return undefined;
-}
-
-/** The deployment that a run was opened for. */
-export function deploymentOf(open: RunOpenBody): Deployment & { readonly salt: Uint8Array } {
-  return { chainId: BigInt(open.chain), contract: open.contract, salt: fromHex(open.salt) };
 }
 
 /**

@@ -14,12 +14,10 @@
  * @module
  */
 
-import { type Hex, toHex } from '../attest/core/bytes.ts';
+import { toHex } from '../attest/core/bytes.ts';
 import type { Json } from '../attest/encoding/canonical-json.ts';
-import type { GuestFailure, RunCloseBody, RunOpenBody } from '../attest/trace/bodies.ts';
-import type { SignedCheckpoint } from '../attest/trace/checkpoint.ts';
+import type { GuestFailure, RunCloseBody } from '../attest/trace/bodies.ts';
 import {
-  computeGuestSeed,
   deniedDelivery,
   failedDelivery,
   type GuestCode,
@@ -29,78 +27,23 @@ import {
   randomValue,
 } from '../attest/trace/guest.ts';
 import { readJsonPayload, readTextPayload } from '../attest/trace/payload.ts';
-import { evaluatePolicy, grantOf, type PolicyRules } from '../attest/trace/policy.ts';
+import { evaluatePolicy, grantOf } from '../attest/trace/policy.ts';
 import type { PayloadSet, TraceWriter } from '../attest/trace/writer.ts';
+import { deploymentOf } from '../attest/verify/identity.ts';
 import { setAlarm } from './alarm.ts';
 import { judgeApproval } from './approvals.ts';
 import { OutOfBudget } from './budget.ts';
 import { ControlError, RunControl, type SpokenWord } from './control.ts';
-import { answered, beginEffect, type EffectPorts, endOf, mayRepeat, type Outcome } from './effects.ts';
-import { GuestRun } from './guest-run.ts';
+import { answered, beginEffect, endOf, mayRepeat, type Outcome } from './effects.ts';
+import type { GuestRun } from './guest-run.ts';
+import { Guests } from './guests.ts';
 import { Inbox } from './inbox.ts';
-import { type Guest, Ledger, type Pending, type RecordSeen, type Started } from './ledger.ts';
+import { type Guest, Ledger, type Pending, type Started } from './ledger.ts';
 import { Past } from './past.ts';
-import { HostFault, type Vm, type VmState } from './sandbox/vm.ts';
+import type { RunPlan, RunPorts, RunResult, Suspension } from './run-types.ts';
+import { HostFault, type VmState } from './sandbox/vm.ts';
 import { startOf } from './starts.ts';
-
-export type { RecordSeen } from './ledger.ts';
-
-/** What a run takes from outside. */
-export type RunPorts = EffectPorts & {
-  readonly vm: Vm;
-  /** With a past, the run goes on from there. */
-  readonly writer: TraceWriter;
-  /** Milliseconds since 1970, for `clock.now` and deadlines. */
-  readonly now: () => number;
-  readonly control?: RunControl;
-  /** Called after each durable record, and for each of the past. */
-  readonly onRecord?: (seen: RecordSeen) => void;
-};
-
-/** What is run: the body of `run.open` with its payloads, and what it names by digest. */
-export type RunPlan = {
-  readonly openBody: RunOpenBody;
-  readonly openPayloads: PayloadSet;
-  readonly agent: GuestCode;
-  readonly tools: ReadonlyMap<string, GuestCode>;
-  readonly policy: PolicyRules;
-  readonly input: Json;
-};
-
-/** How a run ended. */
-export type RunResult = {
-  readonly run: Hex;
-  readonly status: RunCloseBody['status'];
-  readonly output: Json | null;
-  readonly error: { readonly code: string; readonly message: string } | null;
-  readonly checkpoint: SignedCheckpoint;
-  readonly records: bigint;
-};
-
-/** One start that waits for somebody. */
-export type Waiting = {
-  readonly index: bigint;
-  /** Time of its record, milliseconds since 1970. */
-  readonly at: bigint;
-  readonly for: 'approval' | 'reconciliation' | 'child';
-  readonly capability: string;
-  readonly target: string;
-  readonly request: Json;
-};
-
-/** A run that was put aside: nothing of it is held, and it goes on from its journal. */
-export type Suspension = {
-  readonly run: Hex;
-  readonly status: 'suspended';
-  /** `left`: nobody waits for anything; the run was left as it stood. */
-  readonly reason: Waiting['for'] | 'paused' | 'left';
-  readonly waiting: readonly Waiting[];
-  /** Time at which it must go on by itself, milliseconds since 1970. */
-  readonly wakeAt: number;
-};
-
-/** Wall-clock bound of one activation of guest code. */
-const ACTIVATION_MS = 60_000;
+import { describeSuspension, expiryOf } from './waiting.ts';
 
 /** Starts that are under way at once; further calls wait. */
 const MAX_UNDER_WAY = 32;
@@ -150,7 +93,7 @@ class Run {
   readonly #inbox = new Inbox<Event>();
   readonly #abort = new AbortController();
   readonly #alarms: (() => void)[] = [];
-  readonly #guests = new Set<GuestRun>();
+  readonly #guests: Guests;
   /** Moves of tools that are not done. */
   #moving = 0;
   #agent: Guest = { by: null, tool: null, run: undefined };
@@ -163,6 +106,7 @@ class Run {
     this.#plan = plan;
     this.#writer = ports.writer;
     this.#ledger = new Ledger(ports.writer, plan.openBody, plan.agent, ports.onRecord);
+    this.#guests = new Guests(ports.vm, ports.writer.state);
     this.#past = new Past(this.#ledger, {
       serve: (pending) => this.#serve(pending),
       give: (guest, delivery, at) => this.#give(guest, delivery, at),
@@ -172,7 +116,7 @@ class Run {
 
   async execute(): Promise<RunResult | Suspension> {
     this.#control.listen(() => {
-      if (this.#control.cancelled || this.#control.left) void this.#stopGuests();
+      if (this.#control.cancelled || this.#control.left) void this.#stop();
       this.#inbox.push({ type: 'wake' });
     });
     try {
@@ -198,12 +142,15 @@ class Run {
     } finally {
       this.#control.end();
       for (const off of this.#alarms) off();
-      await this.#stopGuests();
+      await this.#stop();
     }
   }
 
   async #work(at: bigint): Promise<Suspension | undefined> {
-    await this.#openAgent(at);
+    const { agent, input } = this.#plan;
+    const run = this.#guests.open({ code: agent, entry: 'agent', input, fuel: this.#ledger.agentLimit, index: 0n, at });
+    this.#agent = { by: null, tool: null, run };
+    await this.#agentMoved(await run.start());
     await this.#past.replay();
     if (this.#past.closed !== undefined) return undefined;
     if (this.#ended === undefined && this.#past.brokenOff !== undefined) {
@@ -290,21 +237,7 @@ class Run {
     if (underWay.length > 0 || this.#moving > 0) return undefined;
     if (waiting.length === 0 && !this.#control.paused) return undefined;
     await this.#writer.checkpoint();
-    const { reason, waits } = { reason: 'paused' as const, ...soonest(waiting) };
-    return {
-      run: toHex(this.#writer.state.run),
-      status: 'suspended',
-      reason: waits ?? reason,
-      waiting: waiting.map(({ head, parsed, waits: whom, call }) => ({
-        index: head.index,
-        at: head.at,
-        for: whom as Waiting['for'],
-        capability: parsed.method,
-        target: parsed.target,
-        request: call.args,
-      })),
-      wakeAt: Math.min(this.#deadline, ...waiting.map(expiryOf)),
-    };
+    return describeSuspension(this.#writer.state.run, waiting, this.#deadline);
   }
 
   #asLeft(): Suspension {
@@ -347,9 +280,8 @@ class Run {
     if (start.kind !== 'host.start') return undefined;
     const approvers = grantOf(this.#plan.policy, owner.tool, 'human.approve')?.approvers ?? [];
     const place = { run: this.#writer.state.run, index: head.index, request: start.body.request };
-    const { chain, contract } = this.#plan.openBody;
     try {
-      const evidence = judgeApproval(word.approval, approvers, place, { chainId: BigInt(chain), contract });
+      const evidence = judgeApproval(word.approval, approvers, place, deploymentOf(this.#plan.openBody));
       return { type: 'host', value: { ...word.approval }, evidence };
     } catch (error) {
       if (!(error instanceof ControlError)) throw error;
@@ -398,9 +330,12 @@ class Run {
       return;
     }
     const isDone = this.#writer.completes(head.index);
-    const entry = { tool: parsed.args.name };
-    const run = isDone ? undefined : this.#makeGuest(code, entry, parsed.args.input, fuel, head.index, head.at);
-    const tool = { ...started, fuel, guest: { by: head.index, tool: parsed.args.name, run } };
+    const { name, input: toolInput } = parsed.args;
+    const { index, at: startedAt } = head;
+    const run = isDone
+      ? undefined
+      : this.#guests.open({ code, entry: { tool: name }, input: toolInput, fuel, index, at: startedAt });
+    const tool = { ...started, fuel, guest: { by: index, tool: name, run } };
     this.#ledger.starts.set(head.index, tool);
     await this.#move(tool, (moving) => moving.start());
   }
@@ -469,37 +404,6 @@ class Run {
 
   // Guests
 
-  #makeGuest(
-    code: GuestCode,
-    entry: 'agent' | { readonly tool: string },
-    input: Json,
-    fuel: bigint,
-    index: bigint,
-    at: bigint,
-  ): GuestRun {
-    const run = new GuestRun(this.#ports.vm, {
-      language: code.language,
-      source: code.source,
-      entry,
-      input,
-      fuel,
-      memoryBytes: code.limits.memoryMb * 2 ** 20,
-      outputBytes: code.limits.outputBytes,
-      wallMs: ACTIVATION_MS,
-      seed: computeGuestSeed(this.#writer.state.runSeed, index),
-      startTimeMs: Number(at),
-    });
-    this.#guests.add(run);
-    return run;
-  }
-
-  async #openAgent(at: bigint): Promise<void> {
-    const { agent, input } = this.#plan;
-    const run = this.#makeGuest(agent, 'agent', input, this.#ledger.agentLimit, 0n, at);
-    this.#agent = { by: null, tool: null, run };
-    await this.#agentMoved(await run.start());
-  }
-
   /** Gives a guest one delivery: the agent moves before anything else happens, a tool by itself. */
   async #give(guest: Guest, delivery: GuestDelivery | undefined, at: bigint): Promise<void> {
     const { run } = guest;
@@ -538,7 +442,7 @@ class Run {
     const body = { bytes: payloads.bytes, error, fuel: state.fuelUsed.toString(), result };
     const { at } = await this.#ledger.append('tool.end', body, payloads, head.index);
     this.#ledger.starts.delete(head.index);
-    await this.#closeGuest(guest);
+    await this.#guests.end(guest);
     const { id } = call;
     await this.#give(
       owner,
@@ -562,16 +466,10 @@ class Run {
     if (state.status === 'failed') this.#ended = { status: 'failed', error: state.error };
   }
 
-  async #closeGuest({ run }: Guest): Promise<void> {
-    if (run === undefined) return;
-    this.#guests.delete(run);
-    await run.close();
-  }
-
   /** Ends all guests, whatever they do, and what is under way outside. */
-  async #stopGuests(): Promise<void> {
+  async #stop(): Promise<void> {
     this.#abort.abort();
-    await Promise.all([...this.#guests].map((run) => run.close()));
+    await this.#guests.close();
   }
 
   #alarm(at: number): void {
@@ -611,18 +509,6 @@ class Run {
     const { run, size } = this.#writer.state;
     return { run: toHex(run), status, output, error, checkpoint, records: size };
   }
-}
-
-/** Reconciliation is told before anything else that is waited for. */
-function soonest(waiting: readonly Started[]): { readonly waits: Started['waits'] } {
-  const [found] = [...waiting.filter(({ waits }) => waits === 'reconciliation'), ...waiting];
-  return { waits: found?.waits };
-}
-
-/** When an approval is no longer waited for, milliseconds since 1970. */
-function expiryOf({ parsed, head }: Started): number {
-  if (parsed.method !== 'human.approve' || parsed.args.timeoutMs === 0) return Number.POSITIVE_INFINITY;
-  return Number(head.at) + parsed.args.timeoutMs;
 }
 
 function failureOf(state: VmState, payloads: PayloadSet): GuestFailure | null {

@@ -8,7 +8,8 @@ import type { PolicyRules } from '../../attest/trace/policy.ts';
 import { TraceWriter } from '../../attest/trace/writer.ts';
 import { createRequest, OFF_CHAIN, planRun } from '../../runtime/plan.ts';
 import { createExecutor } from '../../runtime/replay.ts';
-import { type RunPorts, runAgent } from '../../runtime/run.ts';
+import { runAgent } from '../../runtime/run.ts';
+import type { RunPorts } from '../../runtime/run-types.ts';
 import type { Vm } from '../../runtime/sandbox/vm.ts';
 import { OPERATOR, OPERATOR_KEY, requireEnded, TOY_IDENTITY, TOY_LIMITS, toyClient, toyRecomputer } from './toy-run.ts';
 

@@ -15,7 +15,8 @@ import type { InferenceClient } from '../../inference/client.ts';
 import type { fetchHttp } from '../../runtime/http-fetch.ts';
 import { createRequest, OFF_CHAIN, planRun } from '../../runtime/plan.ts';
 import { createExecutor, type Recomputer } from '../../runtime/replay.ts';
-import { type RunResult, runAgent } from '../../runtime/run.ts';
+import { runAgent } from '../../runtime/run.ts';
+import type { RunResult } from '../../runtime/run-types.ts';
 import { alongClaim } from './along-claim.ts';
 import { type ToyGuest, toyVm } from './toy-vm.ts';
 

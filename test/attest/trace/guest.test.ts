@@ -6,6 +6,7 @@ import type { RunOpenBody } from '../../../attest/trace/bodies.ts';
 import {
   computeGuestSeed,
   computeRandomBytes,
+  type GuestCode,
   grantToolFuel,
   guestCodeJson,
   hashGuestCode,
