@@ -17,6 +17,8 @@ import type { Wall } from './wall.ts';
 
 /** A stack that the depth budget of the meter stays far below, and a heap; guests live outside of it. */
 const DEFAULT_LIMITS = { stackMib: 16, heapMib: 512 };
+/** The thread collects a large guest itself. */
+const NODE_OPTIONS = ['--expose-gc'];
 /** Idle processes kept. */
 const MOST_IDLE = 2;
 /** A process that does not listen by then is lost. */
@@ -130,7 +132,7 @@ class Member {
   #complaint = '';
 
   constructor(wall: Wall, program: SandboxProgram, options: openProcessPool.Options, onEnd: () => void) {
-    const { file, args } = wall.command([...(options.nodeOptions ?? []), '-e', program.main]);
+    const { file, args } = wall.command([...NODE_OPTIONS, ...(options.nodeOptions ?? []), '-e', program.main]);
     this.#child = spawn(file, args, { cwd: '/', env: {}, stdio: ['pipe', 'pipe', 'pipe'] });
     this.#ended = new Promise((resolve) => {
       const over = (reason: string): void => {
