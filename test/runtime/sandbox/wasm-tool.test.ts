@@ -212,7 +212,7 @@ describe('memory', () => {
 
   it('that the host refuses within the limit is a fault of the host', async () => {
     const { url, execArgv } = childEntry(import.meta.url, '../../support/wasm-tool-child.ts');
-    const { source } = toolOptions(grow(200, 'unreachable'));
+    const { source } = toolOptions(grow(511, 'unreachable'));
     const options = { env: { ...process.env, NODE_OPTIONS: '' } };
     const child = [...execArgv, fileURLToPath(url), source, String(32 * MIB)];
     const refused = await promisify(execFile)(process.execPath, ['--wasm-max-mem-pages=100', ...child], options);
