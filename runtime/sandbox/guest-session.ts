@@ -24,8 +24,6 @@ import {
 } from './vm.ts';
 import { MAX_MESSAGE_BYTES, METHOD_NAME } from './wire.ts';
 
-export { MAX_MESSAGE_BYTES } from './wire.ts';
-
 /** Version of what the host's side adds: imports, order of evaluation, counts and names of ends. Part of the engine's identity. */
 export const ENVIRONMENT_VERSION = 2;
 /** What each thing that leaves counts beside its own bytes. */

@@ -19,7 +19,7 @@ import type { Wall } from './wall.ts';
 const DEFAULT_LIMITS = { stackMib: 16, heapMib: 512 };
 /** The thread collects a large guest itself. */
 const NODE_OPTIONS = ['--expose-gc'];
-/** Idle processes kept. */
+/** Idle processes kept unless told. */
 const MOST_IDLE = 2;
 /** A process that does not listen by then is lost. */
 const START_MS = 30_000;
@@ -90,7 +90,7 @@ export function openProcessPool(
         pid: taken.pid,
         ask: (command, maxBytes, timeoutMs) => taken.ask(command, maxBytes, timeoutMs),
         async release(healthy) {
-          if (healthy && taken.alive && !closed && idle.length < MOST_IDLE) {
+          if (healthy && taken.alive && !closed && idle.length < (options.idleProcesses ?? MOST_IDLE)) {
             taken.unref();
             idle.push(taken);
           } else {
@@ -113,6 +113,8 @@ export declare namespace openProcessPool {
     readonly limits?: { readonly stackMib: number; readonly heapMib: number };
     /** Options of Node for the process; what a guest does depends on none. */
     readonly nodeOptions?: readonly string[];
+    /** Idle processes kept for the next sessions, 2 unless told; with 0 no two sessions ever share one. */
+    readonly idleProcesses?: number;
     /** Milliseconds after which a process that does not listen is lost; 30,000 unless told. */
     readonly startMs?: number;
   };
@@ -133,7 +135,8 @@ class Member {
 
   constructor(wall: Wall, program: SandboxProgram, options: openProcessPool.Options, onEnd: () => void) {
     const { file, args } = wall.command([...NODE_OPTIONS, ...(options.nodeOptions ?? []), '-e', program.main]);
-    this.#child = spawn(file, args, { cwd: '/', env: {}, stdio: ['pipe', 'pipe', 'pipe'] });
+    // Detached: an interrupt from the terminal is for the host, which may want to end its runs first.
+    this.#child = spawn(file, args, { cwd: '/', env: {}, stdio: ['pipe', 'pipe', 'pipe'], detached: true });
     this.#ended = new Promise((resolve) => {
       const over = (reason: string): void => {
         this.alive = false;

@@ -37,7 +37,7 @@ let engine: Promise<Engine> | undefined;
 export async function openQuickJsVm(options: openQuickJsVm.Options = {}): Promise<Vm> {
   engine ??= makeEngine();
   const [wall, { program, digest }] = await Promise.all([options.wall ?? findWall(), engine]);
-  const pool = openProcessPool(wall, program, { nodeOptions: options.nodeOptions ?? [] });
+  const pool = openProcessPool(wall, program, options);
   let closed = false;
   return {
     engine: digest,
@@ -56,11 +56,9 @@ export async function openQuickJsVm(options: openQuickJsVm.Options = {}): Promis
 }
 
 export declare namespace openQuickJsVm {
-  type Options = {
+  type Options = Pick<openProcessPool.Options, 'idleProcesses' | 'nodeOptions'> & {
     /** The second wall; the best there is unless told. */
     readonly wall?: Wall;
-    /** Options of Node and V8 for the sandbox processes; what a guest does depends on none. Not those of this process. */
-    readonly nodeOptions?: readonly string[];
   };
 }
 

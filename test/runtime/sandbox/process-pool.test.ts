@@ -90,6 +90,14 @@ describe('a sandbox process', () => {
     await expect(ask(first, 'return 3;')).rejects.toMatchObject({ code: 'WORKER_LOST' });
   });
 
+  it('is used by one session alone where none is kept', async () => {
+    const own = open({ idleProcesses: 0 });
+    const first = await own.acquire();
+    await first.release(true);
+    await expect(ask(first, 'return 1;')).rejects.toMatchObject({ code: 'WORKER_LOST' });
+    expect(await ask(await own.acquire(), 'return 2;')).toMatchObject({ state: { value: 2 } });
+  });
+
   it('is killed at its deadline, and the next one works', async () => {
     const own = open();
     const process = await own.acquire();
