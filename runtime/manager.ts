@@ -32,13 +32,14 @@ import { deploymentOf } from '../attest/verify/identity.ts';
 import { setAlarm } from './alarm.ts';
 import { ControlError, RunControl, type Word } from './control.ts';
 import type { ChildCall, ChildResult, EffectPorts } from './effects.ts';
-import { continueJournal, type Journal, openJournal } from './journal.ts';
+import { continueJournal, type Journal, JournalError, openJournal } from './journal.ts';
 import { type JournalLock, lockJournal } from './journal-lock.ts';
 import type { RecordSeen } from './ledger.ts';
 import { type CallerRequest, createRequest, planRun } from './plan.ts';
 import { redactorOf } from './policy-secrets.ts';
 import { feedRecords, type RecordView } from './record-feed.ts';
 import { planOf, RecoveryError, readJournal } from './recovery.ts';
+import { withholdPayloads } from './retention.ts';
 import { runAgent } from './run.ts';
 import { isOver, type RunStatus, readStatus, writeStatus } from './run-status.ts';
 import type { RunPlan, RunResult, Suspension } from './run-types.ts';
@@ -135,6 +136,13 @@ export type RunManager = {
   reconcile(run: Hex, index: bigint, how: 'send' | 'lost'): Promise<RunStatus>;
   /** Path of the bundle; whole once the run is over. */
   bundle(run: Hex): string;
+  /**
+   * Deletes the payloads of a run that is over, and so is the run that asked for it; code and policy stay.
+   *
+   * @throws {@link ManagerError} `WRONG_STATE`
+   * @throws {@link RetentionError}
+   */
+  withhold(run: Hex): Promise<RunStatus>;
   /** Puts every run aside as it stands, and lets go of everything; runs go on when the folder is opened again. */
   close(): Promise<void>;
 };
@@ -197,11 +205,14 @@ class Manager implements RunManager {
         this.#take(status);
         continue;
       }
-      // A run that cannot go on is shown as broken, and holds up no other.
-      await this.#recover(run).catch((error) => {
+      // A run that cannot go on is shown as broken, and holds up no other; so does one that another process writes.
+      try {
+        const { opened } = await this.#recover(run);
+        opened.catch((error) => this.#ports.onFault?.(run, error));
+      } catch (error) {
         if (!(error instanceof ManagerError)) throw error;
         this.#ports.onFault?.(run, error);
-      });
+      }
     }
   }
 
@@ -235,7 +246,7 @@ class Manager implements RunManager {
     const known = this.#statuses.get(toHex(run));
     // One request is one run: who asks twice with one signed request is shown the same run.
     if (known !== undefined) return known;
-    const active = this.#begin(run, plan, entry.name);
+    const active = this.#active.get(toHex(run)) ?? this.#begin(run, plan, entry.name);
     await active.opened;
     return this.get(toHex(run));
   }
@@ -275,13 +286,13 @@ class Manager implements RunManager {
     signal?.addEventListener('abort', notify);
     const growth = {
       next: async () => {
-        if (!grown && !isOver(this.get(run))) {
+        if (!grown && !isAtEnd(this.get(run))) {
           await new Promise<void>((resolve) => {
             wake = resolve;
           });
         }
         grown = false;
-        return signal?.aborted !== true && !this.#closed && !isOver(this.get(run));
+        return signal?.aborted !== true && !this.#closed && !isAtEnd(this.get(run));
       },
     };
     try {
@@ -295,6 +306,23 @@ class Manager implements RunManager {
 
   bundle(run: Hex): string {
     return join(this.#folder, `${run.slice(2)}.trace`);
+  }
+
+  async withhold(run: Hex): Promise<RunStatus> {
+    const status = this.get(run);
+    const parent = status.parent === null ? undefined : this.#statuses.get(status.parent.run);
+    for (const needed of [status, parent]) {
+      if (needed === undefined || isOver(needed)) continue;
+      throw new ManagerError('WRONG_STATE', `run ${needed.run} is ${needed.status}, which needs its payloads`, {
+        at: { run: needed.run },
+      });
+    }
+    await withholdPayloads(this.bundle(run));
+    const error = status.error === null ? null : { code: status.error.code, message: '' };
+    const withheld = { ...status, output: null, error, withheldAt: this.#ports.now() };
+    await writeStatus(this.#statusPath(run), withheld);
+    this.#take(withheld);
+    return withheld;
   }
 
   // Steering
@@ -396,11 +424,18 @@ class Manager implements RunManager {
   async #recover(run: Hex, first?: (control: RunControl) => void): Promise<Active> {
     const path = this.bundle(run);
     try {
+      const { size } = await stat(path);
       const journaled = await readJournal(createReadStream(path));
       const plan = planOf(journaled);
       this.#requireOwn(plan.openBody);
       const { items, keepBytes } = journaled;
-      const takeUp = async () => ({ plan, run: fromHex(run), journal: await continueJournal(path, keepBytes) });
+      const takeUp = async () => {
+        // Read before it was locked: what another process has written meanwhile must not be cut off.
+        if ((await stat(path)).size !== size) {
+          throw new JournalError('JOURNAL_IN_USE', `${path} was written meanwhile`, { at: { path } });
+        }
+        return { plan, run: fromHex(run), journal: await continueJournal(path, keepBytes) };
+      };
       return this.#work(run, nameOf(plan.agent), plan.openBody, items, takeUp, first);
     } catch (error) {
       if (!RuntimeError.is(error)) throw error;
@@ -505,6 +540,8 @@ class Manager implements RunManager {
       this.#ports.onFault?.(run, error);
       return broken;
     } finally {
+      // What was said to a run that could not be taken up is refused, not forgotten.
+      control.end();
       await journal?.close();
       await lock?.release();
     }
@@ -625,6 +662,11 @@ class Manager implements RunManager {
 
 /** What taking up a run opens. */
 type TakenUp = { readonly plan: RunPlan; readonly run: Uint8Array; readonly journal: Journal };
+
+/** Whether nothing is written any more, in this process. */
+function isAtEnd(status: RunStatus): boolean {
+  return isOver(status) || status.status === 'broken';
+}
 
 function emptyStatus(run: Hex, createdAt: number): RunStatus {
   return {

@@ -41,6 +41,8 @@ export type RunStatus = {
   readonly output: Json | null;
   readonly error: { readonly code: string; readonly message: string } | null;
   readonly seedFrom: 'caller' | 'operator';
+  /** When its payloads were deleted, milliseconds since 1970; absent as long as they are there. */
+  readonly withheldAt?: number;
 };
 
 /** Whether a run has a closed trace. */
