@@ -27,6 +27,12 @@ export type Access = {
   callerOf(request: FastifyRequest): Caller;
   /** How many requests of a key may run and wait, where it has limits of its own. */
   limitsOf(caller: Caller): Partial<KeyLimits> | undefined;
+  /**
+   * Counts a request of a key that takes no tokens of its own.
+   *
+   * @throws {@link ServerError} `RATE_LIMITED`
+   */
+  countRequest(caller: Caller): void;
   /** The same answering, within the limits of a minute. It throws {@link ServerError} `RATE_LIMITED` besides. */
   limitAnswers(answer: Answering): Answering;
   /** The same for embeddings. */
@@ -44,6 +50,11 @@ export function openAccess(keys: AccessKeys, rates: RateLimits = openRateLimits(
   const callers = new WeakMap<FastifyRequest, Caller>();
   // Of keys that were used; a file has a bounded number of them.
   const known = new Map<string, AccessKey['limits']>();
+  const limitsOf = ({ id }: Caller): AccessKey['limits'] => {
+    const limits = known.get(id);
+    if (limits === undefined) throw new TypeError(`key ${id} was never authenticated`);
+    return limits;
+  };
   const limited = async <T>(
     { caller, signal }: { readonly caller: Caller | null; readonly signal: AbortSignal },
     mostTokens: number,
@@ -51,9 +62,7 @@ export function openAccess(keys: AccessKeys, rates: RateLimits = openRateLimits(
     tokensOf: (done: T) => number,
   ): Promise<T> => {
     if (caller === null) return work();
-    const limits = known.get(caller.id);
-    if (limits === undefined) throw new TypeError(`key ${caller.id} was never authenticated`);
-    const admission = rates.admit({ id: caller.id, limits }, mostTokens);
+    const admission = rates.admit({ id: caller.id, limits: limitsOf(caller) }, mostTokens);
     try {
       const done = await work();
       admission.settle(tokensOf(done));
@@ -93,6 +102,9 @@ export function openAccess(keys: AccessKeys, rates: RateLimits = openRateLimits(
     limitsOf({ id }) {
       const { active = null, waiting = null } = known.get(id) ?? {};
       return { ...(active === null ? {} : { active }), ...(waiting === null ? {} : { waiting }) };
+    },
+    countRequest(caller) {
+      rates.admit({ id: caller.id, limits: limitsOf(caller) }, 0);
     },
     limitAnswers: (answer) => (asked, options) =>
       limited(

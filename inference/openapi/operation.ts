@@ -26,15 +26,20 @@ export type Operation = {
   /** With parameters in braces. */
   readonly path: string;
   readonly id: string;
-  readonly tag: 'Answers' | 'Responses' | 'Models' | 'Receipts' | 'Server';
+  /** One of the tags of its API. */
+  readonly tag: string;
   readonly summary: string;
   readonly description?: string;
   /** What the parameters in the path are. */
   readonly parameters?: Readonly<Record<string, string>>;
   /** An object of the parameters after the question mark. */
   readonly query?: z.ZodType;
+  /** An object of the headers that it looks at. */
+  readonly headers?: z.ZodType;
   readonly request?: NamedSchema & { readonly example?: unknown };
   readonly response: Body;
+  /** Of the response; 200 by default. */
+  readonly status?: number;
   /** Statuses of refusals besides those that every route has. */
   readonly refusals?: readonly number[];
   /** Whether it is answered without an access key also where keys are in force. */

@@ -2,7 +2,8 @@ import { Ajv2020 } from 'ajv/dist/2020.js';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import type { Json } from '../../../attest/encoding/canonical-json.ts';
-import { makeDocument, openApiDocument } from '../../../inference/openapi/document.ts';
+import { ABOUT, openApiDocument } from '../../../inference/openapi/document.ts';
+import { makeDocument } from '../../../inference/openapi/make-document.ts';
 import type { Operation } from '../../../inference/openapi/operation.ts';
 import { OPERATIONS } from '../../../inference/openapi/operations.ts';
 import { buildServer } from '../../../inference/server.ts';
@@ -215,7 +216,10 @@ describe('makeDocument', () => {
   it('gives parts with an id a place of their own, and recursion its name', () => {
     const part = z.strictObject({ x: z.int() }).meta({ id: 'Part' });
     const tree: z.ZodType = z.lazy(() => z.strictObject({ parts: z.array(part), trees: z.array(tree) }));
-    const made = makeDocument([operation({ response: { description: 'a', json: { name: 'Tree', schema: tree } } })]);
+    const made = makeDocument(
+      [operation({ response: { description: 'a', json: { name: 'Tree', schema: tree } } })],
+      ABOUT,
+    );
     const schemas = at(made, 'components', 'schemas') as JsonObject;
     expect(Object.keys(schemas)).toContain('Part');
     for (const ref of refsIn(made)) expect(at(made, ...ref.slice(2).split('/'))).toBeDefined();
@@ -224,7 +228,7 @@ describe('makeDocument', () => {
 
   it('shows a request as it is sent, not as it is read', () => {
     const schema = z.strictObject({ a: z.string().transform((text) => text.length), b: z.int().default(3) });
-    const made = makeDocument([operation({ method: 'post', request: { name: 'R', schema } })]);
+    const made = makeDocument([operation({ method: 'post', request: { name: 'R', schema } })], ABOUT);
     expect(at(made, 'components', 'schemas', 'R')).toMatchObject({
       properties: { a: { type: 'string' }, b: { type: 'integer' } },
       required: ['a'],
@@ -232,8 +236,10 @@ describe('makeDocument', () => {
   });
 
   it('refuses one operation or one name twice', () => {
-    expect(() => makeDocument([operation({}), operation({})])).toThrow('get /a is there twice');
+    expect(() => makeDocument([operation({}), operation({})], ABOUT)).toThrow('get /a is there twice');
     const other = { description: 'b', json: { name: 'A', schema: z.string() } };
-    expect(() => makeDocument([operation({}), operation({ path: '/b', response: other })])).toThrow('two schemas');
+    expect(() => makeDocument([operation({}), operation({ path: '/b', response: other })], ABOUT)).toThrow(
+      'two schemas',
+    );
   });
 });
