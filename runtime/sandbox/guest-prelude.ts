@@ -35,7 +35,7 @@ const { join } = Array.prototype;
 const { then } = Promise.prototype;
 const { test } = RegExp.prototype;
 const { add, delete: remove, has } = Set.prototype;
-const Text = String, Failure = Error, Type = TypeError, Internal = InternalError, Future = Promise, Members = Set;
+const Text = String, Failure = Error, Type = TypeError, Syntax = SyntaxError, Internal = InternalError, Future = Promise, Members = Set;
 const globals = globalThis;
 
 for (const name of ['SharedArrayBuffer', 'Atomics', 'WebAssembly', 'WeakRef', 'FinalizationRegistry']) delete globals[name];
@@ -131,7 +131,7 @@ const describe = (error) => {
   let code = 'TOOL_ERROR', message;
   try {
     if (error instanceof Internal && error.message === 'out of memory') code = 'MEMORY_LIMIT', message = 'out of memory';
-    else if (error instanceof Internal && error.message === 'stack overflow') code = 'STACK_EXHAUSTED', message = 'stack overflow';
+    else if ((error instanceof Internal || error instanceof Syntax) && error.message === 'stack overflow') code = 'STACK_EXHAUSTED', message = 'stack overflow';
     else if (typeof error === 'object' && error !== null) {
       const kind = error.code;
       message = error.message === undefined ? 'thrown: ' + format(error) : Text(error.message);

@@ -538,7 +538,7 @@ export const HOSTILE_SCRIPTS: Readonly<Record<string, readonly HostileGuest[]>> 
     ['conditionals', 'STACK_EXHAUSTED', 'eval("1?".repeat(20000) + "1" + ":1".repeat(20000));', fuel(300)],
     ['powers', 'STACK_EXHAUSTED', 'eval("1**".repeat(20000) + "1");', fuel(300)],
     ['assignments', 'STACK_EXHAUSTED', 'var a; eval("a=".repeat(20000) + "1");', fuel(300)],
-    ['if without end', 'TOOL_ERROR', 'eval("if(1)".repeat(20000) + ";");', fuel(300)],
+    ['if without end', 'STACK_EXHAUSTED', 'eval("if(1)".repeat(20000) + ";");', fuel(300)],
     ['labels', 'TOOL_ERROR', 'eval("a:".repeat(20000) + ";");', fuel(300)],
     ['commas', done(1), 'return eval("1,".repeat(5000) + "1");', fuel(300)],
     ['sums', done(5001), 'return eval("1+".repeat(5000) + "1");', fuel(300)],

@@ -1,3 +1,4 @@
+import { existsSync, readFileSync } from 'node:fs';
 import { PassThrough, Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ALL_SUITES, runConformance } from '../../../agents/cli/conformance.ts';
@@ -166,8 +167,33 @@ describe('the command', () => {
     ]);
   });
 
+  it('goes on when somebody kills the process of a case', async () => {
+    const others = childPids();
+    const own = await openGuestSuite(() => undefined);
+    await own.evaluate(line({ source: '1', fuel: 1e6, memoryMb: 16 }));
+    const pids = childPids().filter((pid) => !others.includes(pid));
+    const running = own.evaluate(line({ source: 'for (;;);', fuel: 1e9, memoryMb: 16 }));
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    for (const pid of pids) process.kill(pid, 'SIGKILL');
+    // The second attempt is not disturbed.
+    expect(await running).toEqual({ error: 'OUT_OF_FUEL', fuelUsed: 1e9 });
+    expect(await own.evaluate(line({ source: '2', fuel: 1e6, memoryMb: 16 }))).toEqual({ result: 2, fuelUsed });
+    await own.close();
+  });
+
   it('knows the suite, and warns of a missing wall alone', () => {
     expect(ALL_SUITES).toContain('guest');
     for (const warning of warnings) expect(warning).toMatch(/^no second wall: ./);
   });
 });
+
+/** The sandbox processes of this test, as the system lists them; none where it has no such list. */
+function childPids(): number[] {
+  const list = `/proc/${process.pid}/task/${process.pid}/children`;
+  if (!existsSync(list)) return [];
+  return readFileSync(list, 'utf8')
+    .trim()
+    .split(' ')
+    .filter((pid) => pid !== '')
+    .map(Number);
+}
