@@ -1,7 +1,8 @@
 /**
  * Writes a trace: records with their payloads, checkpoints, in order, each durable before the caller goes on.
  *
- * W1. `append` returns only after the sink has made the record and all its payloads durable.
+ * W1. `append` returns only after the sink has made the record and all its payloads durable; but a policy record that allows is
+ *     written together with what follows it, which is its start: nothing happens between the two.
  * W2. A checkpoint is signed over what the sink already holds, and is durable before anybody sees it.
  * W3. After the sink failed once, nothing more is written: a trace never has a hole.
  * W4. A writer that continues a trace takes the records of its past first, each held against what the run says it is now;
@@ -120,6 +121,8 @@ export class TraceWriter {
   #last: SignedCheckpoint | undefined;
   #at = 0;
   #begun: boolean;
+  /** Lines that go out with the next ones. */
+  readonly #held: BundleLine[] = [];
   #failed: unknown;
 
   /**
@@ -235,7 +238,8 @@ export class TraceWriter {
     const lines: BundleLine[] = this.#begun ? [] : [{ type: 'header' }];
     this.#begun = true;
     lines.push({ type: 'record', head, record }, ...shown);
-    await this.#write(lines);
+    if (record.kind === 'policy' && record.body.decision === 'allow') this.#held.push(...lines);
+    else await this.#write(lines);
     return head;
   }
 
@@ -305,7 +309,7 @@ export class TraceWriter {
   }
 
   async #write(lines: readonly BundleLine[]): Promise<void> {
-    const encoded = lines.map((line) => encodeLine(line));
+    const encoded = [...this.#held.splice(0), ...lines].map((line) => encodeLine(line));
     const bytes = new Uint8Array(encoded.reduce((sum, line) => sum + line.length, 0));
     let offset = 0;
     for (const line of encoded) {
