@@ -14,6 +14,7 @@ import { RuntimeError } from '../../attest/core/error.ts';
 import { isJsonObject, type Json, parseJson } from '../../attest/encoding/canonical-json.ts';
 import { openQuickJsVm } from '../../runtime/sandbox/quickjs-vm.ts';
 import { HostFault, type Vm, type VmState } from '../../runtime/sandbox/vm.ts';
+import { wallWarning } from '../../runtime/sandbox/wall.ts';
 import { CaseError } from './conformance-suites.ts';
 
 /** `fuelUsed` is a safe integer. */
@@ -54,7 +55,8 @@ const ATTEMPTS = 2;
  */
 export async function openGuestSuite(warn: (message: string) => void): Promise<GuestSuite> {
   const vm = await openQuickJsVm();
-  if (vm.secondWall === 'none') warn(`no second wall: ${vm.wallReason}`);
+  const warning = wallWarning(vm);
+  if (warning !== undefined) warn(warning);
   return {
     async evaluate(line) {
       try {

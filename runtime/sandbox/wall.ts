@@ -75,6 +75,11 @@ export function noWall(reason: string): Wall {
   return { kind: 'none', reason, command: (nodeArgs) => ({ file: process.execPath, args: nodeArgs }) };
 }
 
+/** What a program that opens an engine has to tell its user before it runs guests; nothing where there is a wall. */
+export function wallWarning(vm: { readonly secondWall: WallKind; readonly wallReason: string }): string | undefined {
+  return vm.secondWall === 'none' ? `no second wall: ${vm.wallReason}` : undefined;
+}
+
 function wallOf({ kind, file, args }: Candidate, reason: string): Wall {
   const node = kind === 'bubblewrap' ? INNER_NODE : process.execPath;
   return { kind, reason, command: (nodeArgs) => ({ file, args: [...args, '--', node, ...nodeArgs] }) };

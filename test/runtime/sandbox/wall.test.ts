@@ -6,7 +6,7 @@ import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openQuickJsVm } from '../../../runtime/sandbox/quickjs-vm.ts';
-import { chooseWall, findWall, noWall, type Wall, type WallKind } from '../../../runtime/sandbox/wall.ts';
+import { chooseWall, findWall, noWall, type Wall, type WallKind, wallWarning } from '../../../runtime/sandbox/wall.ts';
 import { runOnce } from '../../support/sandbox-programs.ts';
 
 const SECRET = 'canary-7c1f';
@@ -125,6 +125,8 @@ describe('without a wall', () => {
   it('there is a reason for each kind that was tried', async () => {
     expect(await chooseWall([])).toMatchObject({ kind: 'none', reason: '' });
     expect(noWall('on purpose').reason).toBe('on purpose');
+    expect(wallWarning({ secondWall: 'none', wallReason: 'on purpose' })).toBe('no second wall: on purpose');
+    expect(wallWarning({ secondWall: 'namespaces', wallReason: 'bwrap is not installed' })).toBeUndefined();
   });
 });
 
