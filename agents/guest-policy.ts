@@ -4,8 +4,13 @@
  * @module
  */
 
-import type { PolicyRules, ToolGrant } from '../attest/trace/policy.ts';
-import type { ToolManifest } from './sdk/index.ts';
+import type { Hex } from '../attest/core/bytes.ts';
+import type { Limits } from '../attest/trace/bodies.ts';
+import { hashGuestCode } from '../attest/trace/guest.ts';
+import type { Grant, PolicyRules, ToolGrant } from '../attest/trace/policy.ts';
+import { templateSecrets } from '../runtime/secrets.ts';
+import type { AgentCode } from './guest-code.ts';
+import type { CapabilitySet, FetchMethod, FetchRule } from './sdk/index.ts';
 
 /** What the operator allows. */
 export type OperatorGrants = {
@@ -13,44 +18,105 @@ export type OperatorGrants = {
   readonly origins: readonly string[];
   /** Greatest response in bytes. */
   readonly maxBytes: number;
+  /** Methods that tools may use, if they declare them; `GET` and `HEAD`, which change nothing, if left out. */
+  readonly methods?: readonly FetchMethod[];
   /** CIDR ranges that may be reached though they are not public, `127.0.0.1/32` for servers on this computer. */
   readonly addresses?: readonly string[];
+  /** For each secret, the origins that it may be sent to. */
+  readonly secrets?: Readonly<Record<string, readonly string[]>>;
+  /** Addresses of the people whose signature approves; with none, the operator's own word is taken. */
+  readonly approvers?: readonly Hex[];
+  /** Agents that may be run as children, with the limits of such a run. */
+  readonly agents?: Readonly<Record<string, Limits>>;
 };
 
 const ALWAYS = ['clock.now', 'random.bytes', 'kv.get', 'kv.put'] as const;
 
+/** Methods that change nothing (RFC 9110 §9.2.1). */
+const SAFE_METHODS: readonly FetchMethod[] = ['GET', 'HEAD'];
+
 /**
- * Makes a policy. The agent may infer, use its tools, its store, clock and random bytes. A tool may do what it declares,
- * and fetch from those origins only that the operator grants too.
+ * Makes a policy. The agent may infer, use its tools, its store, clock and random bytes, ask a person, and run those of its agents that
+ * the operator gives limits. A tool may do what it declares, and fetch from those origins and with those methods only that the
+ * operator grants too. Headers that the host adds are sent to every origin of a tool, so an origin that must not see one of
+ * their secrets is not granted to that tool.
+ *
+ * @param agents - code of the agent's agents
+ * @throws {@link SecretError} `MALFORMED_TEMPLATE` for a header's template that is none
+ * @throws TypeError for an origin of the operator's that is no URL
  */
 export function createPolicy(
-  tools: ReadonlyMap<string, ToolManifest['capabilities']>,
+  tools: ReadonlyMap<string, CapabilitySet>,
   grants: OperatorGrants,
+  agents: ReadonlyMap<string, AgentCode> = new Map(),
 ): PolicyRules {
   const names = [...tools.keys()].sort();
+  const approval = { approvers: [...(grants.approvers ?? [])], capability: 'human.approve' } as const;
   return {
     version: 1,
-    agent: [{ capability: 'inference' }, { capability: 'tool', names }, ...plainGrants(ALWAYS)],
+    agent: [
+      { capability: 'inference' },
+      { capability: 'tool', names },
+      ...plainGrants(ALWAYS),
+      approval,
+      ...childGrants(agents, grants),
+    ],
     tools: names.map((name) => {
-      const { fetch = [], kv, clock, random } = tools.get(name) ?? {};
-      const origins = grants.origins.filter((origin) => fetch.some((pattern) => coversOrigin(pattern, origin)));
-      const fetches: ToolGrant = {
-        addresses: grants.addresses ?? [],
-        capability: 'http.fetch',
-        headers: [],
-        idempotent: false,
-        maxBytes: grants.maxBytes,
-        methods: ['GET'],
-        origins,
-      };
+      const { fetch = [], kv, clock, random, approve } = tools.get(name) ?? {};
       const declared = plainGrants([
         ...(kv === true ? (['kv.get', 'kv.put'] as const) : []),
         ...(clock === true ? (['clock.now'] as const) : []),
         ...(random === true ? (['random.bytes'] as const) : []),
       ]);
-      return { name, grants: origins.length === 0 ? declared : [fetches, ...declared] };
+      return { name, grants: [...fetchGrants(fetch, grants), ...declared, ...(approve === true ? [approval] : [])] };
     }),
   };
+}
+
+/** The one grant of requests of a tool, or none. Its rules differ in their URLs only (`sdk/capabilities.ts`). */
+function fetchGrants(rules: readonly FetchRule[], grants: OperatorGrants): readonly ToolGrant[] {
+  const [rule] = rules;
+  if (rule === undefined) return [];
+  const { headers, idempotent } = rule;
+  const secrets = headers.flatMap(({ value }) => templateSecrets(value));
+  const mayGo = (secret: string, origin: string) =>
+    Object.hasOwn(grants.secrets ?? {}, secret) && canonical(grants.secrets?.[secret]).includes(origin);
+  const origins = canonical(grants.origins)
+    .filter((origin) => rules.some(({ url }) => coversOrigin(url, origin)))
+    .filter((origin) => secrets.every((secret) => mayGo(secret, origin)));
+  const methods = rule.methods.filter((method) => (grants.methods ?? SAFE_METHODS).includes(method));
+  if (origins.length === 0 || methods.length === 0) return [];
+  const maxBytes = Math.min(grants.maxBytes, rule.maxBytes ?? grants.maxBytes);
+  return [
+    {
+      addresses: [...(grants.addresses ?? [])],
+      capability: 'http.fetch',
+      headers: [...headers],
+      idempotent,
+      maxBytes,
+      methods,
+      origins,
+    },
+  ];
+}
+
+function childGrants(
+  agents: ReadonlyMap<string, AgentCode>,
+  { agents: limits = {} }: OperatorGrants,
+): readonly Grant[] {
+  const granted = [...agents]
+    .filter(([name]) => Object.hasOwn(limits, name))
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .flatMap(([name, code]) => {
+      const own = limits[name];
+      return own === undefined ? [] : [{ digest: hashGuestCode(code.agent), limits: own, name }];
+    });
+  return granted.length === 0 ? [] : [{ agents: granted, capability: 'run.child' }];
+}
+
+/** Origins as URL parsers write them, each once. */
+function canonical(origins: readonly string[] = []): readonly string[] {
+  return [...new Set(origins.map((origin) => new URL(origin).origin))];
 }
 
 function plainGrants(capabilities: readonly (typeof ALWAYS)[number][]): readonly ToolGrant[] {

@@ -1,36 +1,53 @@
 /**
- * `ctx`: the only way for agent and tool code to act. Each method is one host call, recorded as one step.
+ * `ctx`: the only way for agent and tool code to act. Each method is one host call, recorded as one step. Here is what agents and tools
+ * share, and the `ctx` of tools.
  *
  * @module
  */
 
+import type { FetchMethod } from './capabilities.ts';
+
 /** Makes a host call; the engine's end of `runtime/spec/sandbox.md#host-calls`. */
 export type HostCaller = (method: string, args: unknown) => Promise<unknown>;
 
-/** One message of a conversation. */
-export type Message = { readonly role: 'system' | 'user' | 'assistant'; readonly content: string };
-
-/** Tokens of an answer to a request that names no most. */
-const DEFAULT_MAX_TOKENS = 256;
-
-/** What a model is asked. */
-export type InferRequest = {
-  readonly messages: readonly Message[];
-  /** Most tokens of the answer; 256 if left out. */
-  readonly maxTokens?: number;
-  /** Free text, or exactly one of some strings. */
-  readonly responseFormat?:
-    | { readonly type: 'text' }
-    | { readonly type: 'choice'; readonly choices: readonly string[] };
-  /** At most four texts that end the answer and are not part of it. */
-  readonly stop?: readonly string[];
+/** What `ctx.fetch` sends besides the URL. */
+export type FetchOptions = {
+  /** `GET` if left out. */
+  readonly method?: FetchMethod;
+  /** Of `accept`, `accept-language`, `content-type`, `if-*`; any other is refused (`BAD_REQUEST`). */
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string | null;
 };
 
-/** A model's answer; `finishReason` is that of the inference server, such as `stop` or `length`. */
-export type InferAnswer = { readonly text: string; readonly finishReason: string };
-
 /** An answer over HTTP; `body` is text. */
-export type FetchAnswer = { readonly status: number; readonly body: string };
+export type FetchAnswer = {
+  readonly status: number;
+  /** Names in lower case; the host passes on a short list of them. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+  /** The body, parsed. @throws SyntaxError */
+  json(): unknown;
+};
+
+/** What a person is asked. */
+export type ApprovalRequest = {
+  /** One line, at most 1,000 characters. */
+  readonly summary: string;
+  /** What is to be approved, as data: safe integers and text. */
+  readonly details?: unknown;
+  /** Milliseconds after which it fails (`HOST_CALL_FAILED`, `TIMEOUT`); 0, the default, waits as long as the run may. */
+  readonly timeoutMs?: number;
+};
+
+/** What a person decided. */
+export type ApprovalAnswer = {
+  readonly approved: boolean;
+  /** Address of the person's key. */
+  readonly approver: string | null;
+  readonly note: string;
+  /** Theirs over run, request and decision; null where the operator's word was taken. */
+  readonly signature: string | null;
+};
 
 /** A store of texts, kept from run to run. */
 export type KeyValue = {
@@ -41,7 +58,7 @@ export type KeyValue = {
 
 /**
  * What agents and tools share. A refused or failed call rejects with an `Error` whose `code` is of a closed list
- * (`CAPABILITY_DENIED`, `HOST_CALL_FAILED`, …).
+ * (`CAPABILITY_DENIED`, `HOST_CALL_FAILED`, …). Calls that are made before one is awaited are served side by side.
  */
 export type BaseContext = {
   /** Milliseconds since 1970, as recorded. */
@@ -49,63 +66,40 @@ export type BaseContext = {
   /** `length` random bytes, 1 to 65,536, in lower-case hexadecimal with `0x`, as recorded. */
   random(length: number): Promise<string>;
   readonly kv: KeyValue;
+  /** Asks a person, and waits, for days if need be; a run that waits holds nothing. */
+  approve(request: ApprovalRequest): Promise<ApprovalAnswer>;
   /** Writes a line to the run's log, which is recorded too. */
   log(...values: readonly unknown[]): void;
 };
 
-/** What `ctx.tool` needs of a tool: its name, and its types. */
-export type ToolHandle<Sent, Given> = {
-  readonly kind: 'tool';
-  readonly name: string;
-  /** The types alone; nothing is there when it runs. */
-  readonly types?: { readonly sent: (sent: Sent) => void; readonly given: Given };
-};
+/** The types alone; nothing is there when it runs. */
+export type Typed<Sent, Given> = { readonly types?: { readonly sent: (sent: Sent) => void; readonly given: Given } };
 
-/** `ctx` of an agent. */
-export type AgentContext = BaseContext & {
-  /** Asks the agent's model. */
-  infer(request: InferRequest): Promise<InferAnswer>;
-  /** Runs a tool in a sandbox of its own. */
-  tool<Sent, Given>(tool: ToolHandle<Sent, Given>, input: Sent): Promise<Given>;
-};
+/** What `ctx.tool` needs of a tool: its name, and its types. */
+export type ToolHandle<Sent, Given> = Typed<Sent, Given> & { readonly kind: 'tool'; readonly name: string };
 
 /** `ctx` of a tool. */
 export type ToolContext = BaseContext & {
-  /** Fetches a text; only what the tool's `capabilities.fetch` allows. */
-  fetch(url: string, options?: { readonly method?: string }): Promise<FetchAnswer>;
+  /** Fetches a text; only what the tool's `capabilities.fetch` and the operator allow. */
+  fetch(url: string, options?: FetchOptions): Promise<FetchAnswer>;
 };
-
-/** Makes the `ctx` of an agent. */
-export function toAgentContext(call: HostCaller): AgentContext {
-  return {
-    ...toBaseContext(call),
-    infer: (request) =>
-      call('inference', {
-        messages: request.messages.map(({ role, content }) => ({ role, content, name: null })),
-        maxTokens: request.maxTokens ?? DEFAULT_MAX_TOKENS,
-        responseFormat: request.responseFormat ?? { type: 'text' },
-        stop: request.stop ?? [],
-      }) as Promise<InferAnswer>,
-    tool: <Sent, Given>(tool: ToolHandle<Sent, Given>, input: Sent) =>
-      call('tool', { name: tool.name, input }) as Promise<Given>,
-  };
-}
 
 /** Makes the `ctx` of a tool. */
 export function toToolContext(call: HostCaller): ToolContext {
   return {
     ...toBaseContext(call),
-    fetch: (url, options = {}) =>
-      call('http.fetch', {
-        url: String(url),
-        method: options.method ?? 'GET',
-        headers: {},
-        body: null,
-      }) as Promise<FetchAnswer>,
+    fetch: async (url, { method = 'GET', headers = {}, body = null } = {}) => {
+      const answer = (await call('http.fetch', { url: String(url), method, headers, body })) as Omit<
+        FetchAnswer,
+        'json'
+      >;
+      return { ...answer, json: () => JSON.parse(answer.body) as unknown };
+    },
   };
 }
 
-function toBaseContext(call: HostCaller): BaseContext {
+/** Makes what agents and tools share. */
+export function toBaseContext(call: HostCaller): BaseContext {
   return {
     now: () => call('clock.now', {}) as Promise<number>,
     random: (length) => call('random.bytes', { length }) as Promise<string>,
@@ -115,6 +109,8 @@ function toBaseContext(call: HostCaller): BaseContext {
         await call('kv.put', { key, value });
       },
     },
+    approve: ({ summary, details = null, timeoutMs = 0 }) =>
+      call('human.approve', { summary, details, timeoutMs }) as Promise<ApprovalAnswer>,
     log: (...values) => console.log(...values),
   };
 }

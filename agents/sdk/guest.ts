@@ -1,32 +1,55 @@
 /**
- * The end of a bundle that the engine calls: `globalThis.__tracebond.run(entry, input, call)`. The bundler appends it to the
- * developer's module.
+ * The end of a bundle that the engine calls: `globalThis.__tracebond.run(entry, input, call)`. The bundler appends one of these
+ * to the developer's module.
  *
  * @module
  */
 
-import type { Agent } from './agent.ts';
-import { type HostCaller, toAgentContext, toToolContext } from './context.ts';
-import { agentManifest, toolManifest } from './manifest.ts';
-import { validate } from './schema.ts';
-import type { AnyTool } from './tool.ts';
+import type { AnyAgent } from './agent.ts';
+import { type AgentContext, toAgentContext } from './agent-context.ts';
+import { type HostCaller, toToolContext } from './context.ts';
+import { MADE_AT_RUN_TIME, type SchemaTexts } from './infer.ts';
+import { type AgentManifest, describeAgent, listSchemas, toolManifest } from './manifest.ts';
+import { executeTool } from './tool.ts';
 
 /** What the engine may ask of a bundle. */
 type Entry = 'agent' | 'manifest' | { readonly tool: string };
 
+/** Runs an agent that has no function of its own. */
+type Loop = (agent: AnyAgent, ctx: AgentContext, input: unknown) => unknown;
+
 /**
- * Makes an agent's bundle: it runs the agent, or tells its manifest.
+ * Makes the bundle that only describes: an agent, its tools, and the agents that it may run.
  *
  * @param definition - default export of the developer's module; anything
  * @throws TypeError unless it is of `defineAgent`
  */
-export function installAgent(definition: unknown): void {
-  const agent = definition as Agent | undefined;
-  if (agent?.kind !== 'agent') throw new TypeError('the module has no defineAgent as its default export');
+export function installDescription(definition: unknown): void {
+  const agent = findAgent(definition, []);
+  install((entry) => {
+    if (entry === 'manifest') return describeAgent(agent);
+    throw new TypeError('this script only describes an agent');
+  });
+}
+
+/**
+ * Makes an agent's bundle: it runs the agent, or tells its manifest.
+ *
+ * @param path - names from an agent to one that it may run, and so on; empty for the module's own
+ * @param manifest - of that agent, made at build time
+ * @param loop - what runs an agent without a function
+ * @throws TypeError if there is no such agent
+ */
+export function installAgent(definition: unknown, path: readonly string[], manifest: AgentManifest, loop?: Loop): void {
+  const agent = findAgent(definition, path);
+  const { run } = agent;
   install((entry, input, call) => {
-    if (entry === 'manifest') return agentManifest(agent);
-    if (entry === 'agent') return agent.run(toAgentContext(call), input);
-    throw new TypeError('this script runs an agent');
+    if (entry === 'manifest') return manifest;
+    if (entry !== 'agent') throw new TypeError('this script runs an agent');
+    const ctx = toAgentContext(call, textsOf(agent, manifest));
+    if (typeof run === 'function') return run(ctx, input);
+    if (loop === undefined) throw new TypeError('this script holds no loop');
+    return loop(agent, ctx, input);
   });
 }
 
@@ -35,20 +58,36 @@ export function installAgent(definition: unknown): void {
  *
  * @throws TypeError unless the agent has a tool of that name
  */
-export function installTool(definition: unknown, name: string): void {
-  const tool = (definition as Agent | undefined)?.tools?.find((candidate) => candidate.name === name);
+export function installTool(definition: unknown, path: readonly string[], name: string): void {
+  const tool = findAgent(definition, path).tools.find((candidate) => candidate.name === name);
   if (tool === undefined) throw new TypeError(`the agent has no tool ${name}`);
   install((entry, input, call) => {
     if (entry === 'manifest') return toolManifest(tool);
-    if (typeof entry === 'object' && entry.tool === name) return runTool(tool, input, call);
+    if (typeof entry === 'object' && entry.tool === name) return executeTool(tool, input, toToolContext(call));
     throw new TypeError(`this script runs the tool ${name}`);
   });
 }
 
-async function runTool(tool: AnyTool, input: unknown, call: HostCaller): Promise<unknown> {
-  const read = await validate(tool.inputSchema, input, 'INPUT_INVALID');
-  const result = await tool.execute(read, toToolContext(call));
-  return validate(tool.outputSchema, result, 'OUTPUT_INVALID');
+function findAgent(definition: unknown, path: readonly string[]): AnyAgent {
+  let agent = definition as AnyAgent | undefined;
+  for (const name of path) agent = agent?.agents?.find((candidate) => candidate.name === name);
+  if (agent?.kind !== 'agent') throw new TypeError('the module has no defineAgent as its default export');
+  return agent;
+}
+
+/** The texts of the manifest, and for whatever it does not know those that are made when they are asked for. */
+function textsOf(agent: AnyAgent, manifest: AgentManifest): SchemaTexts {
+  const schemas = listSchemas(agent);
+  return {
+    toolText: (tool) => {
+      const at = agent.tools.indexOf(tool);
+      return at < 0 ? MADE_AT_RUN_TIME.toolText(tool) : (manifest.tools[at]?.inputSchema ?? null);
+    },
+    schemaText: (schema) => {
+      const at = schemas.indexOf(schema);
+      return at < 0 ? MADE_AT_RUN_TIME.schemaText(schema) : (manifest.schemas[at] ?? null);
+    },
+  };
 }
 
 function install(run: (entry: Entry, input: unknown, call: HostCaller) => unknown): void {

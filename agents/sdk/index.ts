@@ -4,18 +4,34 @@
  * @module
  */
 
-export { type Agent, type AgentOptions, defineAgent } from './agent.ts';
+export {
+  type ForeignToolOptions,
+  fromAiTool,
+  fromMastraTool,
+  fromMcpTool,
+  fromOpenAiTool,
+  toAiTool,
+  toMcpTool,
+  toOpenAiTool,
+} from './adapters.ts';
+export { type Agent, type AgentOptions, type AnyAgent, defineAgent, type LoopAgentOptions } from './agent.ts';
+export type { AgentContext, AgentHandle } from './agent-context.ts';
+export type { ToolCall } from './answer.ts';
+export type { Capabilities, CapabilitySet, FetchCapability, FetchMethod, FetchRule } from './capabilities.ts';
 export type {
-  AgentContext,
+  ApprovalAnswer,
+  ApprovalRequest,
   BaseContext,
   FetchAnswer,
-  InferAnswer,
-  InferRequest,
+  FetchOptions,
   KeyValue,
-  Message,
   ToolContext,
+  ToolHandle,
 } from './context.ts';
+export type { InferAnswer, InferRequest, InferSettings, Message, ResponseFormat, ToolChoice } from './infer.ts';
 export { DEFAULT_LIMITS, type Limits } from './limits.ts';
+export type { LoopCall, LoopInput, LoopResult, LoopStep } from './loop.ts';
 export { type AgentManifest, agentManifest, type ToolManifest, toolManifest } from './manifest.ts';
-export type { StandardSchema } from './schema.ts';
-export { type Capabilities, defineTool, type Tool, type ToolOptions } from './tool.ts';
+export { type JsonSchema, jsonSchema, type SchemaResult, type StandardSchema } from './schema.ts';
+export { type AnyTool, defineTool, type Tool, type ToolOptions } from './tool.ts';
+export { defineWasmTool, type WasmToolOptions } from './wasm-tool.ts';

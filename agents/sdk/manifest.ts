@@ -4,19 +4,20 @@
  * @module
  */
 
-import type { JsonObject } from '../../attest/encoding/canonical-json.ts';
-import type { Agent } from './agent.ts';
+import type { AnyAgent } from './agent.ts';
+import type { CapabilitySet } from './capabilities.ts';
 import type { Limits } from './limits.ts';
-import { toJsonSchema } from './schema.ts';
-import type { AnyTool, Capabilities } from './tool.ts';
+import { toJsonSchemaText } from './schema.ts';
+import type { AnyTool, WasmSource } from './tool.ts';
 
 /** A tool as data. */
 export type ToolManifest = {
   readonly name: string;
   readonly description: string;
-  /** JSON Schema (draft 2020-12) of the input, for the model; null if the schema's library makes none. */
-  readonly inputSchema: JsonObject | null;
-  readonly capabilities: Required<Capabilities>;
+  readonly language: 'javascript' | 'wasm';
+  /** JSON Schema of the input as JSON text, as models are shown it; null if there is none or its library makes none. */
+  readonly inputSchema: string | null;
+  readonly capabilities: CapabilitySet;
   readonly limits: Limits;
 };
 
@@ -24,18 +25,58 @@ export type ToolManifest = {
 export type AgentManifest = {
   readonly name: string;
   readonly model: string;
+  /** Whether it has a function of its own, or runs the built-in loop. */
+  readonly run: 'own' | 'tool-loop';
   readonly tools: readonly ToolManifest[];
+  /** Names of the agents that it may run. */
+  readonly agents: readonly string[];
+  /** JSON Schemas of `schemas`, as texts; of a loop's `outputSchema` after them. */
+  readonly schemas: readonly (string | null)[];
   readonly limits: Limits;
+};
+
+/** What the bundler reads of a module. */
+export type AgentDescription = {
+  readonly manifest: AgentManifest;
+  /** Programs of the tools that are WebAssembly, by tool. */
+  readonly modules: Readonly<Record<string, WasmSource>>;
+  readonly agents: readonly AgentDescription[];
 };
 
 /** The manifest of a tool. */
 export function toolManifest(tool: AnyTool): ToolManifest {
-  const { name, description, inputSchema, capabilities, limits } = tool;
-  return { name, description, inputSchema: toJsonSchema(inputSchema), capabilities, limits };
+  const { name, description, language, inputSchema, capabilities, limits } = tool;
+  return { name, description, language, inputSchema: toJsonSchemaText(inputSchema), capabilities, limits };
 }
 
 /** The manifest of an agent and its tools. */
-export function agentManifest(agent: Agent): AgentManifest {
-  const { name, model, tools, limits } = agent;
-  return { name, model, tools: tools.map(toolManifest), limits };
+export function agentManifest(agent: AnyAgent): AgentManifest {
+  const { name, model, run, tools, agents, limits } = agent;
+  return {
+    name,
+    model,
+    run: typeof run === 'function' ? 'own' : 'tool-loop',
+    tools: tools.map(toolManifest),
+    agents: agents.map((child) => child.name),
+    schemas: listSchemas(agent).map(toJsonSchemaText),
+    limits,
+  };
+}
+
+/** Schemas that an agent's model is asked for, in the order of `AgentManifest.schemas`. */
+export function listSchemas({ run, schemas }: AnyAgent) {
+  const last = typeof run === 'function' ? undefined : run.outputSchema;
+  return last === undefined ? schemas : [...schemas, last];
+}
+
+/** All that the bundler needs to know, of the agents that an agent may run too. */
+export function describeAgent(agent: AnyAgent): AgentDescription {
+  const programs = agent.tools.flatMap((tool) =>
+    tool.language === 'wasm' ? [[tool.name, tool.module()] as const] : [],
+  );
+  return {
+    manifest: agentManifest(agent),
+    modules: Object.fromEntries(programs),
+    agents: agent.agents.map(describeAgent),
+  };
 }

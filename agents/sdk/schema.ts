@@ -5,7 +5,8 @@
  * @see https://standardschema.dev
  */
 
-import type { JsonObject } from '../../attest/encoding/canonical-json.ts';
+/** A JSON Schema, draft 2020-12 unless it says otherwise. */
+export type JsonSchema = Readonly<Record<string, unknown>>;
 
 /** A schema of any library; `Sent` is what it reads, `Read` what it makes of it. */
 export type StandardSchema<Sent = unknown, Read = Sent> = {
@@ -24,7 +25,8 @@ export type StandardSchema<Sent = unknown, Read = Sent> = {
   };
 };
 
-type SchemaResult<Read> =
+/** What a validation gives: the value that was read, or what is wrong. */
+export type SchemaResult<Read> =
   | { readonly value: Read; readonly issues?: undefined }
   | { readonly issues: ReadonlyArray<SchemaIssue> };
 
@@ -64,12 +66,31 @@ export async function validate(
   throw new SchemaError(code, named.join('; '));
 }
 
-/** JSON Schema (draft 2020-12) of what a schema reads, or null if its library has none or cannot express it. */
-export function toJsonSchema(schema: StandardSchema | undefined): JsonObject | null {
+/**
+ * A schema that is JSON Schema alone: what a model is shown, and what an inference server holds an answer to.
+ *
+ * @param validate - checks and reads a value; without it every value passes, since JSON Schema is not evaluated in the sandbox
+ */
+export function jsonSchema<T = unknown>(
+  schema: JsonSchema,
+  validate: (value: unknown) => SchemaResult<T> | Promise<SchemaResult<T>> = (value) => ({ value: value as T }),
+): StandardSchema<T> {
+  const converter = () => ({ ...schema });
+  return {
+    '~standard': { version: 1, vendor: 'tracebond', validate, jsonSchema: { input: converter, output: converter } },
+  };
+}
+
+/**
+ * The JSON Schema of what a schema reads, as the text a model is shown: `$schema` left out, the order of members kept, because it
+ * is the order in which a model writes them. Null if the schema's library makes none or cannot express it.
+ */
+export function toJsonSchemaText(schema: StandardSchema | undefined): string | null {
   const converter = schema?.['~standard'].jsonSchema;
   if (converter === undefined) return null;
   try {
-    return converter.input({ target: 'draft-2020-12' }) as JsonObject;
+    const { $schema: _dialect, ...shown } = converter.input({ target: 'draft-2020-12' });
+    return JSON.stringify(shown);
   } catch {
     // The standard's word for "not expressible"; validation by the schema itself is not affected.
     return null;

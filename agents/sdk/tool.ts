@@ -4,21 +4,10 @@
  * @module
  */
 
+import { type Capabilities, type CapabilitySet, toCapabilities } from './capabilities.ts';
 import type { ToolContext, ToolHandle } from './context.ts';
 import { assertName, type Limits, toLimits } from './limits.ts';
-import type { StandardSchema } from './schema.ts';
-
-/** What a tool may reach; whatever is not named is denied. */
-export type Capabilities = {
-  /** URLs that `ctx.fetch` may ask, `*` standing for any text: `https://books.example.com/*`. */
-  readonly fetch?: readonly string[];
-  /** `ctx.kv`, a namespace of the tool's own. */
-  readonly kv?: boolean;
-  /** `ctx.now`. */
-  readonly clock?: boolean;
-  /** `ctx.random`. */
-  readonly random?: boolean;
-};
+import { type StandardSchema, validate } from './schema.ts';
 
 /** What a developer writes. `Sent` goes in, `Input` is what `execute` sees; `Result` comes out of it, `Given` of the tool. */
 export type ToolOptions<Input, Result, Sent = Input, Given = Result> = {
@@ -35,17 +24,22 @@ export type ToolOptions<Input, Result, Sent = Input, Given = Result> = {
   readonly execute: (input: Input, ctx: ToolContext) => Result | Promise<Result>;
 };
 
-/** A tool of whatever types. */
+/** Where the program of a WebAssembly tool is: in a file, relative to the agent's module, or here. */
+export type WasmSource = { readonly path: string } | { readonly base64: string };
+
+/** A tool of whatever types: a function, or a WebAssembly program. */
 export type AnyTool = {
   readonly kind: 'tool';
   readonly name: string;
   readonly description: string;
   readonly inputSchema: StandardSchema | undefined;
   readonly outputSchema: StandardSchema | undefined;
-  readonly capabilities: Required<Capabilities>;
+  readonly capabilities: CapabilitySet;
   readonly limits: Limits;
-  readonly execute: (input: unknown, ctx: ToolContext) => unknown;
-};
+} & (
+  | { readonly language: 'javascript'; readonly execute: (input: unknown, ctx: ToolContext) => unknown }
+  | { readonly language: 'wasm'; readonly module: () => WasmSource }
+);
 
 /** A tool that takes `Sent` and gives `Given`. */
 export type Tool<Sent, Given> = AnyTool & ToolHandle<Sent, Given>;
@@ -58,21 +52,37 @@ export type Tool<Sent, Given> = AnyTool & ToolHandle<Sent, Given>;
 export function defineTool<Input, Result, Sent = Input, Given = Result>(
   options: ToolOptions<Input, Result, Sent, Given>,
 ): Tool<Sent, Given> {
-  assertName(options.name);
-  if (typeof options.description !== 'string') throw new TypeError(`tool ${options.name} has no description`);
-  if (typeof options.execute !== 'function') throw new TypeError(`tool ${options.name} has no execute function`);
-  const { fetch = [], kv = false, clock = false, random = false } = options.capabilities ?? {};
-  if (!Array.isArray(fetch) || !fetch.every((pattern) => typeof pattern === 'string')) {
-    throw new TypeError(`capabilities.fetch of tool ${options.name} must be a list of texts`);
-  }
+  const { name, description, inputSchema, outputSchema, execute } = options;
+  assertDescribed(name, description);
+  if (typeof execute !== 'function') throw new TypeError(`tool ${name} has no execute function`);
   return {
     kind: 'tool',
-    name: options.name,
-    description: options.description,
-    inputSchema: options.inputSchema as StandardSchema | undefined,
-    outputSchema: options.outputSchema as StandardSchema | undefined,
-    capabilities: { fetch: [...fetch], kv: kv === true, clock: clock === true, random: random === true },
+    language: 'javascript',
+    name,
+    description,
+    inputSchema: inputSchema as StandardSchema | undefined,
+    outputSchema: outputSchema as StandardSchema | undefined,
+    capabilities: toCapabilities(options.capabilities, name),
     limits: toLimits(options.limits),
-    execute: options.execute as AnyTool['execute'],
+    execute: execute as (input: unknown, ctx: ToolContext) => unknown,
   };
+}
+
+/**
+ * Runs a tool's function between its schemas.
+ *
+ * @throws {@link SchemaError}
+ * @throws TypeError for a WebAssembly tool, which the engine runs itself
+ */
+export async function executeTool(tool: AnyTool, input: unknown, ctx: ToolContext): Promise<unknown> {
+  if (tool.language !== 'javascript') throw new TypeError(`tool ${tool.name} is no function`);
+  const read = await validate(tool.inputSchema, input, 'INPUT_INVALID');
+  const result = await tool.execute(read, ctx);
+  return validate(tool.outputSchema, result, 'OUTPUT_INVALID');
+}
+
+/** @throws TypeError for a malformed name or no description */
+export function assertDescribed(name: unknown, description: unknown): void {
+  assertName(name);
+  if (typeof description !== 'string') throw new TypeError(`tool ${name} has no description`);
 }

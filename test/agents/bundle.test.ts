@@ -73,7 +73,8 @@ async function run(source: string, entry: VmOptions['entry'], input: VmOptions['
 describe('a bundle', () => {
   it('has one script for the agent and one for each tool, with manifests and digests', async () => {
     await write('adder/double.ts', DOUBLE);
-    const { agent, tools } = await bundleAgent(await write('adder/agent.ts', ADDER), { vm });
+    const bundle = await bundleAgent(await write('adder/agent.ts', ADDER), { vm });
+    const { agent, tools } = bundle;
     expect(agent.manifest).toMatchObject({
       name: 'adder',
       model: 'tiny',
@@ -84,12 +85,20 @@ describe('a bundle', () => {
     expect(tools[0]?.manifest).toEqual({
       name: 'add',
       description: 'Adds two integers.',
-      capabilities: { fetch: ['https://books.test/*'], kv: false, clock: true, random: false },
+      language: 'javascript',
+      capabilities: {
+        fetch: [{ url: 'https://books.test/*', methods: ['GET'], headers: [], idempotent: false, maxBytes: null }],
+        kv: false,
+        clock: true,
+        random: false,
+        approve: false,
+      },
       limits: { fuel: 900_000_000, memoryMb: 64 },
-      inputSchema: expect.objectContaining({ type: 'object', required: ['a'] }),
+      inputSchema: expect.any(String),
     });
+    expect(JSON.parse(tools[0]?.manifest.inputSchema ?? '')).toMatchObject({ type: 'object', required: ['a'] });
     expect(tools[1]?.manifest.inputSchema).toBeNull();
-    const code = toAgentCode({ agent, tools });
+    const code = toAgentCode(bundle);
     const digests = [code.agent, ...code.tools.values()].map(hashGuestCode);
     expect(new Set(digests).size).toBe(3);
   });
@@ -178,7 +187,12 @@ describe('what is refused', () => {
     ['global of the host', 'MANIFEST_FAILED', agent('process.cwd(); export default 1;')],
     ['bad name', 'MANIFEST_FAILED', agent("export default defineAgent({ name: 'A b', model: 'm', run: () => 1 });")],
     ['no model', 'MANIFEST_FAILED', agent("export default defineAgent({ name: 'a', run: () => 1 });")],
-    ['no run', 'MANIFEST_FAILED', agent("export default defineAgent({ name: 'a', model: 'm' });")],
+    ['run of no kind', 'MANIFEST_FAILED', agent("export default defineAgent({ name: 'a', model: 'm', run: 1 });")],
+    [
+      'too many steps',
+      'MANIFEST_FAILED',
+      agent("export default defineAgent({ name: 'a', model: 'm', maxSteps: 101 });"),
+    ],
     [
       'bad limit',
       'MANIFEST_FAILED',

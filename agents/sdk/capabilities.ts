@@ -1,0 +1,100 @@
+/**
+ * What a tool declares that it needs, in the form in which its manifest holds it. The operator's grants cut it down
+ * (`guest-policy.ts`); whatever is not declared is denied.
+ *
+ * @module
+ */
+
+/** Methods of `ctx.fetch`. */
+export const FETCH_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'] as const;
+
+/** A method of `ctx.fetch`. */
+export type FetchMethod = (typeof FETCH_METHODS)[number];
+
+/** Requests that a tool wants to make. */
+export type FetchCapability = {
+  /** An origin, `https://books.example.com/*`; the port may be `*`. */
+  readonly url: string;
+  /** `['GET']` if left out. */
+  readonly methods?: readonly FetchMethod[];
+  /** Headers that the host adds. `{{secret:NAME}}` in a value stands for a secret that no guest ever sees. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Whether the server honours Idempotency-Key, so that a request may be sent again after a crash. */
+  readonly idempotent?: boolean;
+  /** Greatest response in bytes; what the operator allows if left out. */
+  readonly maxBytes?: number;
+};
+
+/** What a developer writes. */
+export type Capabilities = {
+  /** What `ctx.fetch` may ask; a text is the URL of a `GET`. Rules of one tool differ in their URLs only. */
+  readonly fetch?: readonly (string | FetchCapability)[];
+  /** `ctx.kv`, a namespace of the tool's own. */
+  readonly kv?: boolean;
+  /** `ctx.now`. */
+  readonly clock?: boolean;
+  /** `ctx.random`. */
+  readonly random?: boolean;
+  /** `ctx.approve`. */
+  readonly approve?: boolean;
+};
+
+/** One rule of {@link CapabilitySet}. */
+export type FetchRule = {
+  readonly url: string;
+  readonly methods: readonly FetchMethod[];
+  readonly headers: readonly { readonly name: string; readonly value: string }[];
+  readonly idempotent: boolean;
+  readonly maxBytes: number | null;
+};
+
+/** Capabilities, checked and complete, as manifests hold them. */
+export type CapabilitySet = {
+  readonly fetch: readonly FetchRule[];
+  readonly kv: boolean;
+  readonly clock: boolean;
+  readonly random: boolean;
+  readonly approve: boolean;
+};
+
+/**
+ * Completes and checks capabilities.
+ *
+ * @param owner - the tool, for messages
+ * @throws TypeError for a malformed rule, or rules of one tool that differ in more than their URLs: a policy has one grant of requests
+ *   for each tool, so the methods and headers meant for one origin would hold for the others
+ */
+export function toCapabilities(declared: Capabilities = {}, owner: string): CapabilitySet {
+  const { fetch = [], kv = false, clock = false, random = false, approve = false } = declared;
+  if (!Array.isArray(fetch)) throw new TypeError(`capabilities.fetch of tool ${owner} must be a list`);
+  const rules = fetch.map((rule) => toFetchRule(rule, owner));
+  const kinds = new Set(rules.map(({ url: _url, ...rest }) => JSON.stringify(rest)));
+  if (kinds.size > 1)
+    throw new TypeError(`rules of capabilities.fetch of tool ${owner} differ in more than their URLs`);
+  return { fetch: rules, kv: kv === true, clock: clock === true, random: random === true, approve: approve === true };
+}
+
+function toFetchRule(rule: unknown, owner: string): FetchRule {
+  const refuse = (what: string) => new TypeError(`capabilities.fetch of tool ${owner}: ${what}`);
+  const written = typeof rule === 'string' ? { url: rule } : (rule as Partial<FetchCapability> | null);
+  const { url, methods = ['GET'], headers = {}, idempotent = false, maxBytes = null } = written ?? {};
+  if (typeof url !== 'string') throw refuse('expected texts or rules with a url');
+  if (!Array.isArray(methods) || methods.length === 0 || !methods.every((method) => FETCH_METHODS.includes(method))) {
+    throw refuse(`methods must be of ${FETCH_METHODS.join(', ')}`);
+  }
+  const entries = Object.entries(headers as Readonly<Record<string, unknown>>);
+  const named = entries.map(([name, value]) => {
+    if (!/^[A-Za-z0-9-]{1,64}$/.test(name) || typeof value !== 'string') throw refuse(`header ${name} is malformed`);
+    return { name: name.toLowerCase(), value };
+  });
+  if (maxBytes !== null && (!Number.isSafeInteger(maxBytes) || maxBytes < 1)) {
+    throw refuse('maxBytes must be a whole number from 1');
+  }
+  return {
+    url,
+    methods: FETCH_METHODS.filter((method) => methods.includes(method)),
+    headers: named.sort((a, b) => (a.name < b.name ? -1 : 1)),
+    idempotent: idempotent === true,
+    maxBytes,
+  };
+}
