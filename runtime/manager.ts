@@ -41,7 +41,7 @@ import { feedRecords, type RecordView } from './record-feed.ts';
 import { planOf, RecoveryError, readJournal } from './recovery.ts';
 import { withholdPayloads } from './retention.ts';
 import { runAgent } from './run.ts';
-import { isOver, type RunStatus, readStatus, writeStatus } from './run-status.ts';
+import { isOver, type RunStatus, readStatus, removeStatus, writeStatus } from './run-status.ts';
 import type { RunPlan, RunResult, Suspension } from './run-types.ts';
 import type { Vm } from './sandbox/vm.ts';
 
@@ -186,6 +186,11 @@ class Manager implements RunManager {
   readonly #alarms = new Map<Hex, () => void>();
   /** Whoever waits for records of a run. */
   readonly #watchers = new Map<Hex, Set<() => void>>();
+  /** Runs that are being taken up, so that nobody takes one up twice. */
+  readonly #takingUp = new Map<Hex, Promise<Active>>();
+  /** Resolves when every journal that was there is known: a child run is begun only if it has none. */
+  readonly #known: Promise<void>;
+  #allTaken: () => void = () => {};
   #closed = false;
 
   constructor(ports: ManagerPorts, options: openRunManager.Options) {
@@ -194,25 +199,36 @@ class Manager implements RunManager {
     this.#maxActive = options.maxActive ?? MAX_ACTIVE;
     this.agents = options.agents;
     this.operator = addressOf(ports.key);
+    this.#known = new Promise((resolve) => {
+      this.#allTaken = resolve;
+    });
   }
 
   async recover(): Promise<void> {
     const names = (await readdir(this.#folder)).flatMap((name) => /^([0-9a-f]{64})\.trace$/.exec(name)?.[1] ?? []);
+    const atWork: Hex[] = [];
     for (const name of names) {
       const run = `0x${name}` as Hex;
       const status = await readStatus(this.#statusPath(run));
-      if (status !== undefined && status.status !== 'running') {
-        this.#take(status);
-        continue;
-      }
+      if (status !== undefined && status.status !== 'running') this.#take(status);
+      else atWork.push(run);
+    }
+    const opened: Promise<void>[] = [];
+    for (const run of atWork) {
       // A run that cannot go on is shown as broken, and holds up no other; so does one that another process writes.
+      const tell = (error: unknown) => this.#ports.onFault?.(run, error);
       try {
-        const { opened } = await this.#recover(run);
-        opened.catch((error) => this.#ports.onFault?.(run, error));
+        opened.push((await this.#recover(run)).opened.catch(tell));
       } catch (error) {
         if (!(error instanceof ManagerError)) throw error;
-        this.#ports.onFault?.(run, error);
+        tell(error);
       }
+    }
+    this.#allTaken();
+    await Promise.all(opened);
+    // What a child run and its parent had still to tell each other.
+    for (const { run, parent } of this.list()) {
+      if (parent !== null) this.#after(run).catch((error) => this.#ports.onFault?.(run, error));
     }
   }
 
@@ -328,9 +344,13 @@ class Manager implements RunManager {
   // Steering
 
   async cancel(run: Hex): Promise<RunStatus> {
-    const active = await this.#activate(run, (control) => control.cancel());
-    active.control.cancel();
-    return active.settled;
+    for (;;) {
+      const active = await this.#activate(run, (control) => control.cancel());
+      active.control.cancel();
+      const status = await active.settled;
+      // It was being put aside, and had looked for the last time.
+      if (status.status !== 'suspended') return status;
+    }
   }
 
   async pause(run: Hex): Promise<RunStatus> {
@@ -359,12 +379,22 @@ class Manager implements RunManager {
   }
 
   async #say(run: Hex, index: bigint, word: Word): Promise<RunStatus> {
-    let said: Promise<void> | undefined;
-    const active = await this.#activate(run, (control) => {
-      said = control.say(index, word);
-    });
-    await (said ?? active.control.say(index, word));
-    return this.get(run);
+    for (;;) {
+      let said: Promise<void> | undefined;
+      const active = await this.#activate(run, (control) => {
+        said = control.say(index, word);
+        // Heard of below; until then it is nobody's.
+        said.catch(() => undefined);
+      });
+      try {
+        await (said ?? active.control.say(index, word));
+        return this.get(run);
+      } catch (error) {
+        const isLate = said === undefined && error instanceof ControlError && error.code === 'RUN_OVER';
+        // It was being put aside, and had listened for the last time.
+        if (!isLate || (await active.settled).status !== 'suspended') throw error;
+      }
+    }
   }
 
   /** The run at work, started again if it was put aside; `first` sees its control before it goes on. */
@@ -376,7 +406,11 @@ class Manager implements RunManager {
     if (status.status !== 'suspended') {
       throw new ManagerError('WRONG_STATE', `run ${run} is ${status.status}`, { at: { run } });
     }
-    return this.#recover(run, first);
+    const pending = this.#takingUp.get(run);
+    if (pending !== undefined) return pending;
+    const taken = this.#recover(run, first).finally(() => this.#takingUp.delete(run));
+    this.#takingUp.set(run, taken);
+    return taken;
   }
 
   async close(): Promise<void> {
@@ -498,7 +532,12 @@ class Manager implements RunManager {
       this.#notify(run);
     });
     // Whoever waits for `opened` hears of it; later faults are in the status.
-    settled.then(() => this.#after(run)).catch(refuse);
+    settled
+      .then(({ status, error }) => {
+        if (status === 'broken') refuse(new ManagerError('WRONG_STATE', `run ${run} is broken: ${error?.message}`));
+        return this.#after(run);
+      })
+      .catch(refuse);
     opened.catch(() => undefined);
     const active = { control, settled, opened };
     this.#active.set(run, active);
@@ -519,6 +558,8 @@ class Manager implements RunManager {
       lock = await lockJournal(this.bundle(run));
       const taken = await takeUp();
       journal = taken.journal;
+      // What it says is no longer so; whoever finds no status asks the journal.
+      await removeStatus(this.#statusPath(run));
       const { now, random: salt, key } = this.#ports;
       const open = taken.plan.openBody;
       const writer = new TraceWriter({ sink: journal, now, salt }, taken.run, deploymentOf(open), key, past);
@@ -610,9 +651,10 @@ class Manager implements RunManager {
     const caller: CallerRequest = { request, signature: null, input, inputPayload, limits };
     const { run, plan } = this.#plan(entry, caller, { run: toHex(parent.run), index: parent.index.toString() });
     const id = toHex(run);
+    await this.#known;
     const status = this.#statuses.get(id);
     if (status !== undefined && isOver(status)) return this.#childResult(status);
-    if (status?.status === 'suspended') return 'suspended';
+    if (status?.status === 'suspended' || status?.status === 'broken') return 'suspended';
     const active = this.#active.get(id) ?? this.#begin(run, plan, entry.name);
     const cancel = () => {
       // Who leaves the parent leaves the child as it stands.
@@ -634,14 +676,25 @@ class Manager implements RunManager {
     return { run, status: status as ChildResult['status'], output, error, checkpoint: last.checkpoint };
   }
 
-  /** Tells the parent of a run that is over, and a parent that was put aside of children that ended meanwhile. */
+  /**
+   * Tells the parent of a run that is over, and a parent that was put aside of children that ended meanwhile; a run whose parent is over
+   * has nobody left to ask for it.
+   */
   async #after(run: Hex): Promise<void> {
     if (this.#closed) return;
     const status = this.#statuses.get(run);
     if (status === undefined) return;
-    if (isOver(status) && status.parent !== null)
-      await this.#tellParent(status.parent.run, BigInt(status.parent.index));
+    if (isOver(status)) {
+      if (status.parent !== null) await this.#tellParent(status.parent.run, BigInt(status.parent.index));
+      const left = this.list().filter(({ parent, status: word }) => parent?.run === run && word === 'suspended');
+      await Promise.all(left.map((child) => this.cancel(child.run)));
+    }
     if (status.status !== 'suspended') return;
+    const own = status.parent === null ? undefined : this.#statuses.get(status.parent.run);
+    if (own !== undefined && isOver(own)) {
+      await this.cancel(run);
+      return;
+    }
     for (const waiting of status.waiting) {
       if (waiting.for !== 'child') continue;
       const child = this.list().find(({ parent }) => parent?.run === run && parent.index === waiting.index);

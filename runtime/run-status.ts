@@ -6,7 +6,9 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { open, readFile, rename, rm } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { open, readFile, rename, rm, unlink } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import type { Hex } from '../attest/core/bytes.ts';
 import { RuntimeError } from '../attest/core/error.ts';
 import { type Json, parseJson } from '../attest/encoding/canonical-json.ts';
@@ -64,6 +66,22 @@ export async function writeStatus(path: string, status: RunStatus): Promise<void
   } catch (error) {
     await rm(aside, { force: true });
     throw error;
+  }
+}
+
+/** Takes a status away before its run goes on, durably: a run that was at work must not be found as put aside. */
+export async function removeStatus(path: string): Promise<void> {
+  try {
+    await unlink(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+    throw error;
+  }
+  const folder = await open(dirname(path), constants.O_RDONLY);
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
   }
 }
 
