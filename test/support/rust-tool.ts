@@ -8,6 +8,8 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
+const COMPILER = 'rustc';
+
 const SOURCE = `
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
@@ -61,7 +63,7 @@ export function compileRustTool(folder: string): Uint8Array | undefined {
   writeFileSync(source, SOURCE);
   try {
     const args = ['--edition', '2021', '--target', 'wasm32-wasip1', '-O', '-o', target, source];
-    execFileSync('rustc', args, { stdio: 'pipe', timeout: 120_000 });
+    execFileSync(COMPILER, args, { stdio: 'pipe', timeout: 120_000 });
   } catch {
     return undefined;
   }

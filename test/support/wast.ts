@@ -21,7 +21,7 @@ export type WastValue =
 /** Reads a whole script. */
 export function readScript(source: string): Sexp[] {
   const stack: { items: Sexp[]; start: number }[] = [{ items: [], start: 0 }];
-  const token = /\(;|;;[^\n]*|[()]|"(?:[^"\\]|\\.)*"|[^\s()";]+|\s+/gsy;
+  const token = /\(;|;;[^\n]*|[()]|"(?:[^"\\]|\\.)*"|[^\s()";]+|;|\s+/gsy;
   while (token.lastIndex < source.length) {
     const start = token.lastIndex;
     const [word] = token.exec(source) ?? [];
