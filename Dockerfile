@@ -20,9 +20,10 @@ COPY . .
 RUN npm run build && npm prune --omit=dev --ignore-scripts
 
 FROM node:20-bookworm-slim
-# Python with pip is one of the two sources of the model.
+# Python with pip is one of the two sources of the model; bubblewrap is the second wall around the sandbox, where the container may
+# make namespaces (else the program says "no second wall").
 RUN apt-get update \
-  && apt-get install -y --no-install-recommends ca-certificates python3 python3-pip \
+  && apt-get install -y --no-install-recommends bubblewrap ca-certificates python3 python3-pip \
   && rm -rf /var/lib/apt/lists/*
 ENV NODE_ENV=production
 WORKDIR /app

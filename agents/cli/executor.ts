@@ -12,6 +12,7 @@ import { ModelPathError, resolveModelPath, SHIPPED_MODEL } from '../../inference
 import { openRecomputer } from '../../inference/recompute.ts';
 import { createExecutor } from '../../runtime/replay.ts';
 import { openQuickJsVm } from '../../runtime/sandbox/quickjs-vm.ts';
+import { wallWarning } from '../../runtime/sandbox/wall.ts';
 import type { Environment } from './environment.ts';
 
 /** An executor with its lifetime. */
@@ -21,7 +22,7 @@ export type OpenExecutor = { readonly executor: Executor; close(): Promise<void>
  * Opens sandbox and model. A model that is not there is no error: its inferences are then not recomputed.
  *
  * @param model - id or path
- * @param warn - told why there is no model
+ * @param warn - told why there is no model, and if there is no second wall around the sandbox
  * @param profile - numerics of the runs to verify
  */
 export async function openExecutor(
@@ -31,6 +32,8 @@ export async function openExecutor(
   profile: ProfileName = 'exact',
 ): Promise<OpenExecutor> {
   const vm = await openQuickJsVm();
+  const wall = wallWarning(vm);
+  if (wall !== undefined) warn(wall);
   const engine = await openModel(environment, model, warn, profile);
   return {
     executor: createExecutor(vm, engine === undefined ? undefined : openRecomputer(engine)),

@@ -19,6 +19,7 @@ import { verifyBundle } from '../../attest/verify/verifier.ts';
 import { serveInference } from '../../inference/main.ts';
 import { resolveModelPath, SHIPPED_MODEL } from '../../inference/model-path.ts';
 import { openQuickJsVm } from '../../runtime/sandbox/quickjs-vm.ts';
+import { wallWarning } from '../../runtime/sandbox/wall.ts';
 import { deploymentPath } from '../cli/chain-trust.ts';
 import { chainFolder, type Environment, trustPath } from '../cli/environment.ts';
 import { type OpenExecutor, openExecutor } from '../cli/executor.ts';
@@ -76,6 +77,8 @@ export async function playDemo({ environment, say }: DemoOptions): Promise<DemoR
   let server: Awaited<ReturnType<typeof serveInference>> | undefined;
   let opened: OpenExecutor | undefined;
   const vm = await openQuickJsVm();
+  const wall = wallWarning(vm);
+  if (wall !== undefined) say(wall);
   try {
     say(`1. chain ${chain.chainId} and model ${model.id}`);
     parties = await gatherParties(chain.rpcUrl);
