@@ -55,9 +55,14 @@ export type AnyAgent = {
   readonly agents: readonly AnyAgent[];
   readonly schemas: readonly StandardSchema[];
   readonly limits: Limits;
-  /** Its own function, or the settings of the built-in loop. */
-  readonly run: ((ctx: AgentContext, input: unknown) => unknown) | LoopSettings;
-};
+} & (
+  | { readonly run: AgentFunction; readonly loop: undefined }
+  /** The built-in loop runs. */
+  | { readonly run: undefined; readonly loop: LoopSettings }
+);
+
+/** An agent's own function. */
+export type AgentFunction = (ctx: AgentContext, input: unknown) => unknown;
 
 /** An agent that takes `Input` and gives `Result`. */
 export type Agent<Input = unknown, Result = unknown> = AnyAgent & AgentHandle<Input, Result>;
@@ -67,7 +72,9 @@ export type Agent<Input = unknown, Result = unknown> = AnyAgent & AgentHandle<In
  *
  * @throws TypeError for a malformed name, limit or setting, a model that is no text, or two tools or agents of one name
  */
-export function defineAgent<Input, Result>(options: AgentOptions<Input, Result>): Agent<Input, Result>;
+export function defineAgent<Input, Result>(
+  options: AgentOptions<Input, Result>,
+): Agent<Input, Result> & { readonly run: AgentFunction };
 /** Defines an agent that is a model with tools: the built-in loop runs, in the sandbox like any agent. */
 export function defineAgent<T = undefined>(options: LoopAgentOptions<T>): Agent<LoopInput, LoopResult<T>>;
 export function defineAgent(options: AgentOptions<never, unknown> | LoopAgentOptions<unknown>): AnyAgent {
@@ -77,7 +84,7 @@ export function defineAgent(options: AgentOptions<never, unknown> | LoopAgentOpt
   if (run !== undefined && typeof run !== 'function') throw new TypeError(`run of agent ${name} is no function`);
   assertParts(tools, 'tool', name);
   assertParts(agents, 'agent', name);
-  return {
+  const shared = {
     kind: 'agent',
     name,
     model,
@@ -85,8 +92,10 @@ export function defineAgent(options: AgentOptions<never, unknown> | LoopAgentOpt
     agents: [...agents],
     schemas: [...schemas],
     limits: toLimits(options.limits),
-    run: (run as ((ctx: AgentContext, input: unknown) => unknown) | undefined) ?? toLoopSettings(options, name),
-  };
+  } as const;
+  return run === undefined
+    ? { ...shared, run, loop: toLoopSettings(options, name) }
+    : { ...shared, run: run as AgentFunction, loop: undefined };
 }
 
 function assertParts(parts: readonly { kind: string; name: string }[], kind: 'tool' | 'agent', owner: string): void {

@@ -47,7 +47,7 @@ export function installAgent(definition: unknown, path: readonly string[], manif
     if (entry === 'manifest') return manifest;
     if (entry !== 'agent') throw new TypeError('this script runs an agent');
     const ctx = toAgentContext(call, textsOf(agent, manifest));
-    if (typeof run === 'function') return run(ctx, input);
+    if (run !== undefined) return run(ctx, input);
     if (loop === undefined) throw new TypeError('this script holds no loop');
     return loop(agent, ctx, input);
   });

@@ -7,7 +7,7 @@
 import type { AnyAgent } from './agent.ts';
 import type { CapabilitySet } from './capabilities.ts';
 import type { Limits } from './limits.ts';
-import { toJsonSchemaText } from './schema.ts';
+import { type StandardSchema, toJsonSchemaText } from './schema.ts';
 import type { AnyTool, WasmSource } from './tool.ts';
 
 /** A tool as data. */
@@ -55,7 +55,7 @@ export function agentManifest(agent: AnyAgent): AgentManifest {
   return {
     name,
     model,
-    run: typeof run === 'function' ? 'own' : 'tool-loop',
+    run: run === undefined ? 'tool-loop' : 'own',
     tools: tools.map(toolManifest),
     agents: agents.map((child) => child.name),
     schemas: listSchemas(agent).map(toJsonSchemaText),
@@ -64,9 +64,8 @@ export function agentManifest(agent: AnyAgent): AgentManifest {
 }
 
 /** Schemas that an agent's model is asked for, in the order of `AgentManifest.schemas`. */
-export function listSchemas({ run, schemas }: AnyAgent) {
-  const last = typeof run === 'function' ? undefined : run.outputSchema;
-  return last === undefined ? schemas : [...schemas, last];
+export function listSchemas({ loop, schemas }: AnyAgent): readonly StandardSchema[] {
+  return loop?.outputSchema === undefined ? schemas : [...schemas, loop.outputSchema];
 }
 
 /** All that the bundler needs to know, of the agents that an agent may run too. */

@@ -32,7 +32,8 @@ export class LoopError extends Error {
  * @throws {@link LoopError} `MAX_STEPS` if the last answer that is allowed still calls tools; those calls are not made
  */
 export async function runToolLoop(agent: AnyAgent, ctx: AgentContext, input: unknown): Promise<unknown> {
-  const settings = agent.run as LoopSettings;
+  const { loop: settings } = agent;
+  if (settings === undefined) throw new TypeError(`agent ${agent.name} has a function of its own`);
   const messages = [...toMessages(settings.instructions, input)];
   const steps: LoopStep[] = [];
   for (let step = 1; step <= settings.maxSteps; step++) {

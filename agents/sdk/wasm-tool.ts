@@ -24,9 +24,10 @@ export type WasmToolOptions<Sent, Given> = {
   readonly outputSchema?: StandardSchema<unknown, Given>;
   /**
    * The program: a path relative to the agent's module, `new URL('./tool.wasm', import.meta.url)` written just so, which is
-   * relative to the module it stands in, or its bytes. The bundler reads the file; bytes are part of every script of the agent.
+   * relative to the module it stands in, or its bytes, also as base64. The bundler reads the file; bytes are part of every script
+   * of the agent, which pays fuel for them.
    */
-  readonly module: string | Uint8Array | { readonly href: string };
+  readonly module: string | Uint8Array | { readonly base64: string } | { readonly href: string };
   readonly limits?: Partial<Limits>;
 };
 
@@ -34,7 +35,7 @@ export type WasmToolOptions<Sent, Given> = {
  * Defines a tool that is a WebAssembly program. It has no capabilities: its world is stdin, stdout, stderr (its log), random
  * bytes and a clock that stands still.
  *
- * @throws TypeError for a malformed name or limit, or a module that is none of the three
+ * @throws TypeError for a malformed name or limit, or a module that is none of these
  */
 export function defineWasmTool<Sent = unknown, Given = unknown>(
   options: WasmToolOptions<Sent, Given>,
@@ -57,8 +58,9 @@ export function defineWasmTool<Sent = unknown, Given = unknown>(
 function toSource(module: unknown, name: string): () => WasmSource {
   if (typeof module === 'string') return () => ({ path: module });
   // The bundler writes a path here in place of a URL.
-  const path = (module as { readonly wasmPath?: unknown } | null | undefined)?.wasmPath;
+  const { wasmPath: path, base64 } = (module ?? {}) as { readonly wasmPath?: unknown; readonly base64?: unknown };
   if (typeof path === 'string') return () => ({ path });
+  if (typeof base64 === 'string') return () => ({ base64 });
   if (module instanceof Uint8Array) return () => ({ base64: toBase64(module) });
   throw new TypeError(`module of tool ${name} must be a path, new URL(path, import.meta.url), or bytes`);
 }
