@@ -96,7 +96,8 @@ export class Ledger {
   async #write<K extends Kind>(kind: K, body: Bodies[K], payloads?: PayloadSet, of?: bigint): Promise<Head> {
     const { writer } = this;
     const isPast = writer.next !== undefined;
-    if (!isPast && writer.unsigned >= CHECKPOINT_EVERY) await writer.checkpoint();
+    // run.close has counted the checkpoints before it already.
+    if (!isPast && kind !== 'run.close' && writer.unsigned >= CHECKPOINT_EVERY) await writer.checkpoint();
     const head = await writer.append(kind, body, payloads, of);
     this.#onRecord?.({ head, kind, body, isPast });
     return head;
