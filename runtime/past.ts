@@ -119,7 +119,10 @@ export class Past {
     if (!('reason' in record.body)) return false;
     if (this.#breaking || this.#ledger.writer.brokenOff || this.brokenOff !== undefined) return true;
     const { reason } = record.body;
-    return owner.by === null && (reason === 'CANCELLED' || reason === 'DEADLINE');
+    if (record.kind === 'tool.lost') return true;
+    if (reason !== 'CANCELLED' && reason !== 'DEADLINE') return false;
+    // A tool that has ended loses what it left behind, and the run goes on.
+    return owner.by === null || owner.run?.state?.status === 'waiting';
   }
 }
 
