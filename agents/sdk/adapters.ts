@@ -62,6 +62,9 @@ type McpResult = {
   readonly isError?: boolean | undefined;
 };
 
+/** The result, or the items of a stream of results. */
+type LastOf<Result> = Result extends AsyncIterable<infer Item> ? Item : Awaited<Result>;
+
 /**
  * Takes a tool of the AI SDK. Its `execute` gets `ctx` as `experimental_context`; of a stream of results the last one counts.
  *
@@ -71,7 +74,7 @@ export function fromAiTool<Input, Result>(
   name: string,
   tool: AiTool<Input, Result>,
   options: ForeignToolOptions = {},
-): Tool<Input, Awaited<Result>> {
+): Tool<Input, LastOf<Result>> {
   const { execute } = tool;
   if (execute === undefined) throw new TypeError(`tool ${name} has no execute function`);
   return defineTool({
@@ -83,7 +86,7 @@ export function fromAiTool<Input, Result>(
       const run = execute as (input: Input, options: unknown) => unknown;
       return last(run(input, { toolCallId: name, messages: [], experimental_context: ctx }));
     },
-  }) as Tool<Input, Awaited<Result>>;
+  }) as Tool<Input, LastOf<Result>>;
 }
 
 /** Takes a tool of OpenAI Agents. It checks its input itself, and its function gets `{ context: ctx }` as its run context. */
@@ -139,21 +142,28 @@ export function fromMcpTool(
   });
 }
 
-/** Gives a tool to the AI SDK, `generateText({ tools: { name: toAiTool(tool, ctx) } })`. */
+/** Gives a tool to the AI SDK, `generateText({ tools: { name: toAiTool(tool, ctx) } })`. The tool reads its input itself. */
 export function toAiTool<Sent, Given>(tool: Tool<Sent, Given>, ctx: ToolContext) {
   return {
     description: tool.description,
-    inputSchema: (tool.inputSchema ?? jsonSchema({ type: 'object' })) as StandardSchema<Sent>,
+    inputSchema: jsonSchema<Sent>(toObjectSchema(tool)),
     execute: (input: Sent) => executeTool(tool, input, ctx) as Promise<Given>,
   };
 }
 
 /** Gives a tool to OpenAI Agents: options of its `tool(...)`. */
 export function toOpenAiTool(tool: AnyTool, ctx: ToolContext) {
+  const { properties = {}, required = [], ...schema } = toObjectSchema(tool);
   return {
     name: tool.name,
     description: tool.description,
-    parameters: { properties: {}, required: [], additionalProperties: true, ...toObjectSchema(tool) } as const,
+    parameters: {
+      ...schema,
+      type: 'object' as const,
+      properties: properties as Record<string, never>,
+      required: required as string[],
+      additionalProperties: true as const,
+    },
     strict: false as const,
     execute: (input: unknown) => executeTool(tool, input, ctx),
   };

@@ -16,12 +16,10 @@ export type StandardSchema<Sent = unknown, Read = Sent> = {
     readonly validate: (value: unknown) => SchemaResult<Read> | Promise<SchemaResult<Read>>;
     readonly types?: { readonly input: Sent; readonly output: Read } | undefined;
     /** Standard JSON Schema, where the library has it. */
-    readonly jsonSchema?:
-      | {
-          readonly input: (options: { readonly target: string }) => Record<string, unknown>;
-          readonly output: (options: { readonly target: string }) => Record<string, unknown>;
-        }
-      | undefined;
+    readonly jsonSchema?: {
+      readonly input: (options: { readonly target: string }) => Record<string, unknown>;
+      readonly output: (options: { readonly target: string }) => Record<string, unknown>;
+    };
   };
 };
 
