@@ -103,25 +103,17 @@ async function bundleDescribed(
  */
 const SDK = new URL(import.meta.url.endsWith('.ts') ? './sdk/' : '../../agents/sdk/', import.meta.url);
 const SDK_INDEX = fileURLToPath(new URL('index.ts', SDK));
-const SDK_PARTS = {
-  installDescription: fileURLToPath(new URL('guest.ts', SDK)),
-  installAgent: fileURLToPath(new URL('guest.ts', SDK)),
-  installTool: fileURLToPath(new URL('guest.ts', SDK)),
-  runToolLoop: fileURLToPath(new URL('tool-loop.ts', SDK)),
-} as const;
+const SDK_GUEST = fileURLToPath(new URL('guest.ts', SDK));
 
 /** Builds one script: the developer's module, then a statement that installs what of it is asked for. */
-async function buildScript(
-  file: string,
-  parts: readonly (keyof typeof SDK_PARTS)[],
-  statement: string,
-): Promise<string> {
+async function buildScript(file: string, parts: readonly string[], statement: string): Promise<string> {
   const directory = dirname(file);
-  const imports = parts.map((part) => `import { ${part} } from ${JSON.stringify(SDK_PARTS[part])};`);
   try {
     const result = await build({
       stdin: {
-        contents: [`import definition from ${JSON.stringify(file)};`, ...imports, statement].join('\n'),
+        contents: `import definition from ${JSON.stringify(file)};
+import { ${parts.join(', ')} } from ${JSON.stringify(SDK_GUEST)};
+${statement}`,
         resolveDir: directory,
         sourcefile: 'entry.js',
         loader: 'js',

@@ -12,6 +12,9 @@ import { MADE_AT_RUN_TIME, type SchemaTexts } from './infer.ts';
 import { type AgentManifest, describeAgent, listSchemas, toolManifest } from './manifest.ts';
 import { executeTool } from './tool.ts';
 
+/** Runs agents without a function of their own; passed to `installAgent` where there is one, so that others do not hold it. */
+export { runToolLoop } from './tool-loop.ts';
+
 /** What the engine may ask of a bundle. */
 type Entry = 'agent' | 'manifest' | { readonly tool: string };
 

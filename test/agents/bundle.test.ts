@@ -5,6 +5,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { BundleError, bundleAgent } from '../../agents/bundle.ts';
 import { toAgentCode } from '../../agents/guest-code.ts';
+import { ensureBuild } from '../../agents/setup/build.mjs';
 import { hashGuestCode } from '../../attest/trace/guest.ts';
 import { openQuickJsVm } from '../../runtime/sandbox/quickjs-vm.ts';
 import type { Vm, VmOptions, VmState } from '../../runtime/sandbox/vm.ts';
@@ -149,6 +150,76 @@ describe('a bundle', () => {
     expect(all).not.toContain(folder);
     expect(all).not.toContain('node_modules');
     expect(all).not.toMatch(/\bagents\/|adder\/agent/);
+  });
+
+  it('is the same when the compiled bundler makes it', async () => {
+    await ensureBuild(REPOSITORY);
+    const compiled = (await import(join(REPOSITORY, 'dist/agents/bundle.js'))) as { bundleAgent: typeof bundleAgent };
+    const loop = `import { defineAgent } from 'tracebond'; export default defineAgent({ name: 'a', model: 'm' });`;
+    for (const file of [join(folder, 'adder/agent.ts'), await write('loop/agent.ts', loop)]) {
+      expect(await compiled.bundleAgent(file, { vm })).toEqual(await bundleAgent(file, { vm }));
+    }
+  }, 60_000);
+
+  it('holds what was made at build time, the loop only where it runs, and the same agents as children', async () => {
+    const source = `import { defineAgent, jsonSchema } from 'tracebond';
+      const schema = jsonSchema({ type: 'object', properties: { half: { multipleOf: 0.5 }, a: {} } });
+      const child = defineAgent({ name: 'child', model: 'm', outputSchema: schema });
+      export default defineAgent({ name: 'a', model: 'm', agents: [child], schemas: [schema], run: () => 1 });`;
+    const bundle = await bundleAgent(await write('children/agent.ts', source), { vm });
+    const text = '{"type":"object","properties":{"half":{"multipleOf":0.5},"a":{}}}';
+    expect(bundle.agent.manifest).toMatchObject({ run: 'own', agents: ['child'], schemas: [text] });
+    const [child] = bundle.agents;
+    expect(child).toMatchObject({
+      name: 'child',
+      agents: [],
+      agent: { manifest: { run: 'tool-loop', schemas: [text] } },
+    });
+    const loopOnly = 'the model still calls tools';
+    expect(bundle.agent.source).not.toContain(loopOnly);
+    expect(child?.agent.source).toContain(loopOnly);
+    expect(await run(bundle.agent.source, 'manifest', null)).toMatchObject({ value: bundle.agent.manifest });
+    expect(await run(child?.agent.source ?? '', 'agent', 'hi')).toMatchObject({
+      status: 'waiting',
+      calls: [{ method: 'inference', args: { responseFormat: { type: 'json_schema', schema: text } } }],
+    });
+  });
+
+  it('takes the program of a WebAssembly tool from a file, beside the agent or beside its module, and from bytes', async () => {
+    const program = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0);
+    await mkdir(join(folder, 'wasm/parts'), { recursive: true });
+    await writeFile(join(folder, 'wasm/parts/tool.wasm'), program);
+    await write(
+      'wasm/parts/tool.ts',
+      `import { defineWasmTool } from 'tracebond';
+      export const beside = defineWasmTool({ name: 'beside', description: '', module: new URL('./tool.wasm', import.meta.url) });`,
+    );
+    const agent = (module: string) => `import { defineAgent, defineWasmTool } from 'tracebond';
+      import { beside } from './parts/tool.ts';
+      const own = defineWasmTool({ name: 'own', description: 'Nothing.', module: ${module}, limits: { memoryMb: 1 } });
+      export default defineAgent({ name: 'a', model: 'm', tools: [beside, own], run: () => 1 });`;
+    const bundle = await bundleAgent(await write('wasm/agent.ts', agent("'./parts/tool.wasm'")), { vm });
+    const code = toAgentCode(bundle).tools.get('own');
+    expect(code).toMatchObject({ language: 'wasm', source: 'AGFzbQEAAAA=', limits: { memoryMb: 1 } });
+    expect(bundle.tools.map(({ source }) => source)).toEqual(['AGFzbQEAAAA=', 'AGFzbQEAAAA=']);
+    expect(bundle.agent.source).not.toContain(folder);
+    expect(bundle.agent.source).not.toContain('AGFzbQEAAAA');
+    const bytes = `Uint8Array.of(${program.join()}, 0, 1, 0)`;
+    const held = await bundleAgent(await write('wasm/agent.ts', agent(bytes)), { vm });
+    expect(held.tools[1]?.source).toBe(Buffer.from([...program, 0, 1, 0]).toString('base64'));
+    for (const module of ["'./nowhere.wasm'", "'./agent.ts'", 'new Uint8Array(7)', '{ base64: "AAAA" }']) {
+      const path = await write('wasm/agent.ts', agent(module));
+      await expect(bundleAgent(path, { vm }), module).rejects.toMatchObject({
+        code: 'BUILD_FAILED',
+        at: { tool: 'own' },
+      });
+    }
+    for (const module of ['7', 'null', "{ base64: '?' }", 'new URL("./x.wasm", "file:///")']) {
+      const path = await write('wasm/agent.ts', agent(module));
+      await expect(bundleAgent(path, { vm }), module).rejects.toMatchObject({
+        code: expect.stringMatching(/^MANIFEST_/),
+      });
+    }
   });
 
   it('changes its digest with its code', async () => {
