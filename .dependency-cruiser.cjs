@@ -37,9 +37,21 @@ module.exports = {
       name: 'runtime-past-the-door-of-inference',
       comment: 'runtime talks to inference over its API: protocol and client are all it may know',
       severity: 'error',
-      from: { path: '^runtime/' },
+      from: { path: '^runtime/', pathNot: '^runtime/api/' },
       to: { path: '^inference/', pathNot: '^inference/(protocol|client)\\.ts$' },
     },
+    {
+      name: 'runtime-api-past-the-parts-of-any-api',
+      comment: 'the two HTTP APIs share what neither owns: the application, keys, refusals, streams, documents',
+      severity: 'error',
+      from: { path: '^runtime/api/' },
+      to: {
+        path: '^inference/',
+        pathNot:
+          '^inference/(http-app|access|api-errors|protocol-faults|response-end|api/(json-body|sse)|openapi/(common-schemas|make-document|operation)|routes/docs)\\.ts$',
+      },
+    },
+    onlyIn('opentelemetry-outside-telemetry', '@opentelemetry', '^runtime/telemetry/', 'spans are made in one folder, and loaded when they are asked for'),
     onlyIn('onnxruntime-outside-session', 'onnxruntime-(node|common|web)', '^inference/(session|exact/ort/node-products)\\.ts$', 'one adapter to ONNX Runtime for each profile'),
     onlyIn(
       'transformers-outside-its-adapter',

@@ -19,8 +19,11 @@ export type EventStream = {
    *
    * @param data - without line breaks, as JSON is
    * @param event - name of the event; none by default
+   * @param id - what a client that comes back says it has seen; none by default
    */
-  send(data: string, event?: string): void;
+  send(data: string, event?: string, id?: string): void;
+  /** Resolves when the client has taken what waits for it, or is gone; for whoever would rather wait than fill the buffer. */
+  drained(): Promise<void>;
   /** Ends the response; nothing can be sent any more. */
   end(): void;
 };
@@ -82,11 +85,22 @@ export function openEventStream(reply: FastifyReply, options: EventStreamOptions
   }, stallMs).unref();
 
   return {
-    send(data, event) {
-      if (LINE_BREAK.test(data) || (event !== undefined && LINE_BREAK.test(event))) {
+    send(data, event, id) {
+      if ([data, event ?? '', id ?? ''].some((text) => LINE_BREAK.test(text))) {
         throw new TypeError('expected an event without line breaks');
       }
-      write(event === undefined ? `data: ${data}\n\n` : `event: ${event}\ndata: ${data}\n\n`);
+      const fields = [id === undefined ? '' : `id: ${id}\n`, event === undefined ? '' : `event: ${event}\n`];
+      write(`${fields.join('')}data: ${data}\n\n`);
+    },
+    drained() {
+      if (raw.destroyed || !raw.writableNeedDrain) return Promise.resolve();
+      return new Promise((resolve) => {
+        const settle = () => {
+          raw.off('drain', settle).off('close', settle);
+          resolve();
+        };
+        raw.on('drain', settle).on('close', settle);
+      });
     },
     end() {
       if (!raw.destroyed && !raw.writableEnded) raw.end();

@@ -30,6 +30,9 @@ const CLEAN: Readonly<Record<string, string>> = {
   'runtime/sandbox/quickjs-vm.ts':
     "import { q } from 'quickjs-emscripten-core';\nimport { w } from '@jitl/quickjs-wasmfile-release-sync';\nexport const vm = [q, w];",
   'runtime/loop.ts': "import type { Client } from '../inference/client.ts';\nexport type Loop = Client;",
+  'inference/http-app.ts': 'export const app = 1;',
+  'runtime/api/server.ts': "import { app } from '../../inference/http-app.ts';\nexport const server = app;",
+  'runtime/telemetry/spans.ts': "import { otel } from '@opentelemetry/api';\nexport const spans = otel;",
   'agents/cli/main.ts': "import { hash } from '../../attest/core/hash.ts';\nexport const main = hash;",
   'agents/setup/bootstrap.mjs': "import { join } from 'node:path';\nimport { x } from './platform.mjs';\njoin(x);",
   'agents/setup/platform.mjs': "export const x = 'x';",
@@ -46,6 +49,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
   '@huggingface/jinja': 'j',
   'quickjs-emscripten-core': 'q',
   '@jitl/quickjs-wasmfile-release-sync': 'w',
+  '@opentelemetry/api': 'otel',
   'fast-check': 'fc',
   'left-over': 'over',
 };
@@ -115,6 +119,21 @@ it('finds one planted violation of each kind, and nothing else', async () => {
       'runtime-past-the-door-of-inference',
       'runtime/b.ts',
       "import type { session } from '../inference/session.ts';\nexport type B = typeof session;",
+    ],
+    [
+      'runtime-past-the-door-of-inference',
+      'runtime/f.ts',
+      "import { app } from '../inference/http-app.ts';\nexport const f = app;",
+    ],
+    [
+      'runtime-api-past-the-parts-of-any-api',
+      'runtime/api/a.ts',
+      "import type { Client } from '../../inference/client.ts';\nexport type A = Client;",
+    ],
+    [
+      'opentelemetry-outside-telemetry',
+      'runtime/e.ts',
+      "import type { otel } from '@opentelemetry/api';\nexport type E = typeof otel;",
     ],
     [
       'onnxruntime-outside-session',
