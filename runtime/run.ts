@@ -28,6 +28,7 @@ import {
 } from '../attest/trace/guest.ts';
 import { readJsonPayload, readTextPayload } from '../attest/trace/payload.ts';
 import { evaluatePolicy, grantOf } from '../attest/trace/policy.ts';
+import { MAX_OPEN_STARTS } from '../attest/trace/rules.ts';
 import type { PayloadSet, TraceWriter } from '../attest/trace/writer.ts';
 import { deploymentOf } from '../attest/verify/identity.ts';
 import { setAlarm } from './alarm.ts';
@@ -45,8 +46,9 @@ import { HostFault, type VmState } from './sandbox/vm.ts';
 import { startOf } from './starts.ts';
 import { describeSuspension, expiryOf } from './waiting.ts';
 
-/** Starts that are under way at once; further calls wait. */
-const MAX_UNDER_WAY = 32;
+/** Calls of an agent, and of them tools, that are under way at once; further ones wait. */
+const MAX_OF_AGENT = 32;
+const MAX_TOOLS = 8;
 
 /**
  * Runs an agent until its trace is closed, or until it waits for somebody.
@@ -213,15 +215,24 @@ class Run {
 
   /** The next call that can be started now. */
   #takeStartable(): Pending | undefined {
-    const { pending, starts } = this.#ledger;
-    if (this.#control.paused || starts.size >= MAX_UNDER_WAY) return undefined;
-    const at = pending.findIndex((candidate) => !this.#waitsForFuel(candidate));
+    const { pending } = this.#ledger;
+    if (this.#control.paused) return undefined;
+    const at = pending.findIndex((candidate) => this.#mayStart(candidate));
     return at < 0 ? undefined : pending.splice(at, 1)[0];
   }
 
+  /** Whether there is room for a call. What tools start never waits for what the agent started: it would wait for itself. */
+  #mayStart(candidate: Pending): boolean {
+    const open = [...this.#ledger.starts.values()];
+    if (candidate.guest.by !== null) return open.length < MAX_OPEN_STARTS;
+    const own = open.filter(({ owner }) => owner.by === null);
+    if (own.length >= MAX_OF_AGENT) return false;
+    if (candidate.call.method !== 'tool') return true;
+    return own.filter(({ guest }) => guest !== undefined).length < MAX_TOOLS && !this.#waitsForFuel(candidate);
+  }
+
   /** Whether a call of a tool must wait until another tool gives back the fuel that it leaves. */
-  #waitsForFuel({ guest, call }: Pending): boolean {
-    if (guest.by !== null || call.method !== 'tool') return false;
+  #waitsForFuel({ call }: Pending): boolean {
     const code = this.#plan.tools.get((call.args as { readonly name?: string } | null)?.name ?? '');
     return code !== undefined && this.#ledger.grantedFuel > 0n && this.#ledger.toolFuel(code) === 0n;
   }
