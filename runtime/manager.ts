@@ -569,13 +569,16 @@ class Manager implements RunManager {
       return await this.#conclude(run, result);
     } catch (error) {
       const status = this.#statuses.get(run);
-      if (status === undefined || !RuntimeError.is(error)) throw error;
+      if (status === undefined) throw error;
+      const { code, message } = RuntimeError.is(error)
+        ? error
+        : { code: 'HOST_INTERNAL', message: 'this program failed; the journal stands as it is' };
       // Nothing is written beside the journal: the next process tries again.
       const broken: RunStatus = {
         ...status,
         status: 'broken',
         updatedAt: this.#ports.now(),
-        error: { code: error.code, message: error.message },
+        error: { code, message },
       };
       this.#statuses.set(run, broken);
       this.#ports.onFault?.(run, error);
