@@ -1,6 +1,7 @@
 /** A manager of runs over the real sandbox and the toy model, with agents from script bodies. */
 
 import { randomBytes } from 'node:crypto';
+import { defined } from '../../attest/core/defined.ts';
 import type { Limits } from '../../attest/trace/bodies.ts';
 import type { GuestCode } from '../../attest/trace/guest.ts';
 import type { PolicyRules } from '../../attest/trace/policy.ts';
@@ -72,6 +73,7 @@ export function openManaged(
   folder: string,
   agents: readonly ManagedAgent[],
   ports: Partial<ManagerPorts> = {},
+  maxActive?: number,
 ) {
   return openRunManager(
     {
@@ -84,6 +86,6 @@ export function openManaged(
       identity: TOY_IDENTITY,
       ...ports,
     },
-    { folder, agents },
+    { folder, agents, ...defined({ maxActive }) },
   );
 }
