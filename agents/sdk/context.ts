@@ -49,7 +49,7 @@ export type ApprovalAnswer = {
   readonly signature: string | null;
 };
 
-/** A store of texts, kept from run to run. */
+/** A store of texts, kept until the run ends; the agent and each tool have their own. */
 export type KeyValue = {
   /** The text under a key, or null. */
   get(key: string): Promise<string | null>;

@@ -121,16 +121,16 @@ export function toInferenceArgs(request: InferRequest, texts: SchemaTexts): Read
   if (stop.length > 0 && (mayCall || responseFormat.type !== 'text'))
     throw new TypeError('stop goes with free text only');
   return {
-    maxTokens,
+    maxTokens: whole('maxTokens', maxTokens, 1, 2 ** 31),
     messages: messages.map(toPlainMessage),
     parallelToolCalls: mayCall && parallelToolCalls,
     responseFormat,
     sampling: {
       temperature: units('temperature', request.temperature ?? 0, 0, 2),
       topP: units('topP', request.topP ?? 1, 1 / SAMPLING_UNITS, 1),
-      topK: request.topK ?? 0,
+      topK: whole('topK', request.topK ?? 0, 0, 1_000_000),
     },
-    seed: String(seed),
+    seed: toSeed(seed),
     stop: [...stop],
     toolChoice,
     tools: tools.map((tool) => ({
@@ -215,6 +215,24 @@ function toResponseFormat({ responseFormat, schema }: InferRequest, texts: Schem
   const text = texts.schemaText(schema);
   if (text === null) throw new TypeError('schema cannot be written as JSON Schema');
   return { type: 'json_schema' as const, schema: text };
+}
+
+/** @throws RangeError unless it is a whole number in the range */
+function whole(field: string, value: number, low: number, high: number): number {
+  if (!Number.isSafeInteger(value) || value < low || value > high) {
+    throw new RangeError(`${field} must be a whole number from ${low} to ${high}`);
+  }
+  return value;
+}
+
+/** A uint64 as decimal text. */
+function toSeed(seed: number | bigint | string): string {
+  const text = String(seed);
+  const isSafe = typeof seed !== 'number' || Number.isSafeInteger(seed);
+  if (!isSafe || !/^(0|[1-9][0-9]{0,19})$/.test(text) || BigInt(text) >= 2n ** 64n) {
+    throw new RangeError('seed must be a whole number from 0 to 2^64 - 1, as text beyond 2^53');
+  }
+  return text;
 }
 
 /** A number in units of 1/10,000, as the inference API rounds it. */

@@ -85,8 +85,11 @@ async function makeCall({ tools }: AnyAgent, ctx: AgentContext, call: ToolCall):
     const result: unknown = await ctx.tool(tool, input);
     return { ...call, ok: true, result: typeof result === 'string' ? result : JSON.stringify(result) };
   } catch (error) {
-    const { code, message } = error as { readonly code?: unknown; readonly message?: unknown };
-    return failed(typeof code === 'string' ? code : 'TOOL_ERROR', String(message));
+    const { code } = (error ?? {}) as { readonly code?: unknown };
+    return failed(
+      typeof code === 'string' ? code : 'TOOL_ERROR',
+      error instanceof Error ? error.message : String(error),
+    );
   }
 }
 

@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { BundledAgent } from '../../../agents/bundle.ts';
 import type { OperatorGrants } from '../../../agents/guest-policy.ts';
 import type { Json } from '../../../attest/encoding/canonical-json.ts';
 import { openQuickJsVm } from '../../../runtime/sandbox/quickjs-vm.ts';
@@ -50,6 +51,8 @@ afterAll(async () => {
   await rm(folder, { recursive: true });
 });
 
+const bundles = new Map<string, BundledAgent>();
+
 /** Bundles a module, runs its agent, verifies the run. */
 async function runSource(
   name: string,
@@ -58,7 +61,8 @@ async function runSource(
   model: Script,
   options: { readonly grants?: Partial<OperatorGrants>; readonly approve?: boolean } = {},
 ) {
-  const bundle = await bundleSource(vm, folder, name, source);
+  const bundle = await (bundles.get(source) ?? bundleSource(vm, folder, name, source));
+  bundles.set(source, bundle);
   const agents = toManaged(bundle, options.grants);
   const manager = await openScripted(vm, join(folder, `${name}-runs`), agents, model, {
     secrets: { get: (secret) => (secret === 'DESK_TOKEN' ? 'open-sesame-123' : undefined) },
@@ -166,7 +170,7 @@ export default defineAgent({
     expect(report.verdict).toBe('MATCH');
   });
 
-  it('gives up after its steps without making the last calls, and refuses what is no conversation', async () => {
+  it('gives up after its steps without making the last calls', async () => {
     const endless = await runSource('loop', agent, 'again', () => callsText(['add', { a: 1, b: 1 }]));
     expect(endless.status).toMatchObject({
       status: 'failed',
@@ -174,19 +178,6 @@ export default defineAgent({
     });
     expect(endless.report.verdict).toBe('MATCH');
     expect(endless.report.steps.filter(({ kind }) => kind === 'tool.start')).toHaveLength(2);
-    for (const input of [
-      null,
-      7,
-      {},
-      { prompt: 1 },
-      { messages: [] },
-      { messages: [{ role: 'tool', content: 'x' }] },
-      { prompt: 'a', messages: [] },
-      { messages: [{ role: 'assistant', content: '', toolCalls: [1] }] },
-    ]) {
-      const refused = await runSource('loop', agent, input as Json, () => 'no');
-      expect(refused.status.error, JSON.stringify(input)).toMatchObject({ code: 'INPUT_INVALID' });
-    }
   });
 
   it('begins with the choice of its settings only, and ends with an object of its schema', async () => {
@@ -215,8 +206,6 @@ export default defineAgent({
       { role: 'tool', toolCallId: 'call_0', content: '{"sum":3}' },
     ]);
     expect(report.verdict).toBe('MATCH');
-    const wrong = await runSource('loop-object', source, '1 + 2?', () => '{"sum": "3"}');
-    expect(wrong.status.error).toMatchObject({ code: 'OUTPUT_INVALID' });
   });
 });
 
