@@ -164,8 +164,8 @@ export async function openRunManager(ports: ManagerPorts, options: openRunManage
 const MAX_ACTIVE = 64;
 /** Seconds that a request of the operator's own may wait to be opened. */
 const EXPIRY_SECONDS = 3_600;
-/** Seconds until a run must be closed, if its wall time says nothing shorter. */
-const DEADLINE_SECONDS = 366 * 86_400;
+/** Milliseconds until a run must be closed, if its wall time says nothing shorter. */
+const LONGEST_WALL_MS = 366 * 86_400_000;
 
 /** A run at work. */
 type Active = {
@@ -425,8 +425,9 @@ class Manager implements RunManager {
 
   #plan(entry: ManagedAgent, caller: CallerRequest, parent?: { readonly run: Hex; readonly index: string }) {
     const { deployment, identity, now, random, vm } = this.#ports;
-    const seconds = Math.floor(now() / 1000);
-    const wall = Math.ceil(Number(caller.limits.wallMs) / 1000);
+    // The whole second after the wall time: record 0, from which that counts, is still to be written.
+    const wallMs = Math.min(Number(caller.limits.wallMs), LONGEST_WALL_MS);
+    const deadline = BigInt(Math.floor((now() + wallMs) / 1000) + 1);
     return planRun({
       caller,
       agent: entry.agent,
@@ -435,7 +436,7 @@ class Manager implements RunManager {
       operator: this.operator,
       deployment,
       attempt: 0n,
-      deadline: BigInt(seconds + Math.min(wall, DEADLINE_SECONDS)),
+      deadline,
       exposure: 0n,
       engine: vm.engine,
       inference: identity,
