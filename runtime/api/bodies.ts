@@ -13,6 +13,7 @@ import type { RunStatus } from '../run-status.ts';
 import { assertValue, ValueError } from '../sandbox/values.ts';
 
 const UINT64 = 1n << 64n;
+const DECIMAL = /^(?:0|[1-9][0-9]{0,19})$/;
 
 const hexText = (bytes: number) =>
   z
@@ -23,8 +24,7 @@ const hexText = (bytes: number) =>
 /** A uint64 in decimal, as text. */
 const decimal64 = z
   .string()
-  .regex(/^(?:0|[1-9][0-9]{0,19})$/, 'expected a decimal number without leading zeros')
-  .refine((digits) => BigInt(digits) < UINT64, 'expected a number below 2^64');
+  .refine((digits) => DECIMAL.test(digits) && BigInt(digits) < UINT64, 'expected a decimal number below 2^64');
 
 /** A value that can be recorded. */
 const recordable = z

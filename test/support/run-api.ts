@@ -32,6 +32,12 @@ const count: ToyGuest = async (ctx) => {
 /** Asks the model, which answers when the test lets it. */
 const ask: ToyGuest = async (ctx) => (await ctx.call('inference', infer('how long?'))) as Json;
 
+/** Stores texts of 60,000 letters. */
+const bulk: ToyGuest = async (ctx) => {
+  for (let i = 0; i < 170; i++) await ctx.call('kv.put', { key: 'k', value: 'x'.repeat(60_000) });
+  return null;
+};
+
 const approve: ToyGuest = async (ctx) =>
   ctx.call('human.approve', { details: { amount: 7 }, summary: 'pay?', timeoutMs: 0 });
 
@@ -43,7 +49,7 @@ const fail: ToyGuest = async () => {
 const delegate: ToyGuest = async (ctx) => ctx.call('run.child', { agent: 'approve', input: null });
 
 /** Agents by the name of their guest. */
-export const API_GUESTS: Readonly<Record<string, ToyGuest>> = { count, ask, approve, fail, delegate };
+export const API_GUESTS: Readonly<Record<string, ToyGuest>> = { count, bulk, ask, approve, fail, delegate };
 
 function code(source: string): GuestCode {
   return {
@@ -54,7 +60,7 @@ function code(source: string): GuestCode {
   };
 }
 
-const LIMITS = { ...TOY_LIMITS, steps: '2000', wallMs: '600000' };
+const LIMITS = { ...TOY_LIMITS, bytes: '100000000', steps: '2000', wallMs: '600000' };
 
 /** The agents of the API in tests. */
 export function apiAgents(approvers: readonly `0x${string}`[] = []): ManagedAgent[] {
@@ -120,7 +126,12 @@ export async function openRunApi(
     await manager.close();
     await app.close();
   };
-  onTestFinished(close);
+  onTestFinished(async () => {
+    await manager.close();
+    // A client's library may have opened another connection, in advance.
+    app.server.closeAllConnections();
+    await app.close();
+  });
   const send = async (method: string, url: string, body?: unknown, headers: Record<string, string> = {}) => {
     const isText = typeof body === 'string';
     const payload = body === undefined ? {} : { payload: isText ? body : JSON.stringify(body) };
