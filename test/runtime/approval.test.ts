@@ -21,7 +21,7 @@ const GUESTS: Readonly<Record<string, ToyGuest>> = {
     return { approved, note, draw: await ctx.call('random.bytes', { length: 2 }) };
   },
   hurries: async (ctx) =>
-    ctx.call('human.approve', ask('now?', 40)).then(
+    ctx.call('human.approve', ask('now?', 400)).then(
       (value) => value,
       (error: { code: string; message: string }) => [error.code, error.message],
     ),
@@ -161,7 +161,7 @@ describe('a run that asks a person', () => {
     const { run } = await opened.manager.create({ agent: 'hurries', input: 1 });
     const { folder } = opened;
     const status = await untilStatus(opened.manager, run, 'suspended');
-    expect(status.wakeAt).toBe((status.waiting[0]?.at ?? 0) + 40);
+    expect(status.wakeAt).toBe((status.waiting[0]?.at ?? 0) + 400);
     const copy = copyFolder(folder);
     expect(await untilStatus(opened.manager, run, 'done')).toMatchObject({ output: ['HOST_CALL_FAILED', 'TIMEOUT'] });
     expect(await recordAt(opened.manager, run, 4n)).toMatchObject({ body: { error: 'TIMEOUT', evidence: 'none' } });
