@@ -8,7 +8,7 @@
 import { z } from 'zod';
 import type { Json } from '../attest/encoding/canonical-json.ts';
 import { BundleError } from './bundle-error.ts';
-import { FETCH_METHODS } from './sdk/capabilities.ts';
+import { differInUrlsOnly, FETCH_METHODS } from './sdk/capabilities.ts';
 import type { AgentDescription } from './sdk/manifest.ts';
 
 const name = z.string().regex(/^[a-z][a-z0-9_-]{0,63}$/);
@@ -16,15 +16,17 @@ const whole = z.int().min(1);
 const limits = z.strictObject({ fuel: whole, memoryMb: whole.max(1024) });
 
 const capabilities = z.strictObject({
-  fetch: z.array(
-    z.strictObject({
-      url: z.string(),
-      methods: z.array(z.enum(FETCH_METHODS)),
-      headers: z.array(z.strictObject({ name: z.string(), value: z.string() })),
-      idempotent: z.boolean(),
-      maxBytes: whole.nullable(),
-    }),
-  ),
+  fetch: z
+    .array(
+      z.strictObject({
+        url: z.string(),
+        methods: z.array(z.enum(FETCH_METHODS)),
+        headers: z.array(z.strictObject({ name: z.string(), value: z.string() })),
+        idempotent: z.boolean(),
+        maxBytes: whole.nullable(),
+      }),
+    )
+    .refine(differInUrlsOnly),
   kv: z.boolean(),
   clock: z.boolean(),
   random: z.boolean(),
@@ -40,12 +42,14 @@ const tool = z.strictObject({
   limits,
 });
 
+const areApart = (names: readonly string[]) => new Set(names).size === names.length;
+
 const manifest = z.strictObject({
   name,
   model: z.string().min(1),
   run: z.enum(['own', 'tool-loop']),
-  tools: z.array(tool),
-  agents: z.array(name),
+  tools: z.array(tool).refine((tools) => areApart(tools.map((one) => one.name))),
+  agents: z.array(name).refine(areApart),
   schemas: z.array(z.string().nullable()),
   limits,
 });

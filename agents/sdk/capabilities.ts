@@ -68,10 +68,15 @@ export function toCapabilities(declared: Capabilities = {}, owner: string): Capa
   const { fetch = [], kv = false, clock = false, random = false, approve = false } = declared;
   if (!Array.isArray(fetch)) throw new TypeError(`capabilities.fetch of tool ${owner} must be a list`);
   const rules = fetch.map((rule) => toFetchRule(rule, owner));
-  const kinds = new Set(rules.map(({ url: _url, ...rest }) => JSON.stringify(rest)));
-  if (kinds.size > 1)
+  if (!differInUrlsOnly(rules)) {
     throw new TypeError(`rules of capabilities.fetch of tool ${owner} differ in more than their URLs`);
+  }
   return { fetch: rules, kv: kv === true, clock: clock === true, random: random === true, approve: approve === true };
+}
+
+/** Whether the rules of one tool can be one grant. */
+export function differInUrlsOnly(rules: readonly FetchRule[]): boolean {
+  return new Set(rules.map(({ url: _url, ...rest }) => JSON.stringify(rest))).size <= 1;
 }
 
 function toFetchRule(rule: unknown, owner: string): FetchRule {

@@ -161,7 +161,7 @@ describe('a bundle', () => {
     }
   }, 60_000);
 
-  it('holds what was made at build time, the loop only where it runs, and the same agents as children', async () => {
+  it('holds what was made at build time, the loop only where it runs, and the agents that it may run', async () => {
     const source = `import { defineAgent, jsonSchema } from 'tracebond';
       const schema = jsonSchema({ type: 'object', properties: { half: { multipleOf: 0.5 }, a: {} } });
       const child = defineAgent({ name: 'child', model: 'm', outputSchema: schema });

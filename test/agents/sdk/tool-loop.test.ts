@@ -22,8 +22,11 @@ async function run(input: unknown, answers: readonly string[], options: Partial<
     return given;
   });
   const agent = defineAgent({ name: 'a', model: 'm', tools: [echo], ...options });
-  const output = await runToolLoop(agent, ctx, input);
-  return { output, made };
+  try {
+    return { output: await runToolLoop(agent, ctx, input), made };
+  } catch (error) {
+    throw Object.assign(error as Error, { made });
+  }
 }
 
 describe('the built-in loop', () => {
@@ -72,6 +75,7 @@ describe('the built-in loop', () => {
     for (const maxSteps of [1, 2, 8]) {
       const failed = await run('hi', endless, { maxSteps }).catch((error) => error);
       expect(failed).toMatchObject({ code: 'MAX_STEPS' });
+      expect(failed.made.filter(({ method }: Call) => method === 'tool')).toHaveLength(maxSteps - 1);
     }
     await expect(run('hi', endless.slice(0, 7))).resolves.toMatchObject({ output: { text: '' } });
     await expect(run('hi', endless.slice(0, 8))).rejects.toMatchObject({ code: 'MAX_STEPS' });
