@@ -19,7 +19,7 @@ import type { AgentDescription, AgentManifest, ToolManifest } from './sdk/manife
 import { sourcePlugin } from './source-plugin.ts';
 import { readWasmModule } from './wasm-module.ts';
 
-export { BundleError, type BundleErrorCode } from './bundle-error.ts';
+export { BundleError } from './bundle-error.ts';
 
 /** Code and manifest of one agent or tool; their digest is that of the guest code made of them (`guest-code.ts`). */
 export type Bundle<Manifest> = {

@@ -2,7 +2,8 @@
  * Tools of other SDKs as tools of this one, and back: the AI SDK (`ai`), OpenAI Agents (`@openai/agents`), Mastra (`@mastra/core`) and
  * MCP. Only shapes are known here, none of those packages.
  *
- * Inwards, the function becomes sandboxed code: it may use what the sandbox has and nothing of Node. Outwards, the tool runs in the
+ * Inwards, the function becomes sandboxed code: it may use what the sandbox has and nothing of Node. `ai` and `@openai/agents` themselves need
+ * Node, so a module that imports them cannot be bundled; `tool` of `@ai-sdk/provider-utils` can, and so can the bare object. Outwards, the tool runs in the
  * other SDK's process, unsandboxed and unrecorded, with a `ctx` of the caller's making.
  *
  * @module

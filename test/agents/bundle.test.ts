@@ -235,6 +235,22 @@ describe('a bundle', () => {
     expect(digestsOf(other)[1]).not.toBe(digestsOf(first)[1]);
   });
 
+  it('runs a tool of the AI SDK in the sandbox', async () => {
+    const source = `import { defineAgent, fromAiTool } from 'tracebond';
+      import { tool } from '@ai-sdk/provider-utils';
+      import { z } from 'zod';
+      const inputSchema = z.object({ a: z.number() });
+      const add = tool({ description: 'Adds.', inputSchema, execute: async ({ a }) => ({ sum: a + 1 }) });
+      export default defineAgent({ name: 'a', model: 'm', tools: [fromAiTool('add', add)] });`;
+    const [tool] = (await bundleAgent(await write('ai/agent.ts', source), { vm })).tools;
+    expect(await run(tool?.source ?? '', { tool: 'add' }, { a: 1 })).toMatchObject({
+      status: 'done',
+      value: { sum: 2 },
+    });
+    const refused = await run(tool?.source ?? '', { tool: 'add' }, { a: '1' });
+    expect(refused).toMatchObject({ status: 'failed', error: { code: 'INPUT_INVALID' } });
+  });
+
   it('takes a package in CommonJS without the path that it lies at', async () => {
     await write('cjs/lib.cjs', 'module.exports = { seven: 7 };');
     const agent = `import { defineAgent } from 'tracebond'; import lib from './lib.cjs';
