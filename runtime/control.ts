@@ -56,6 +56,11 @@ export class RunControl {
     return this.#left;
   }
 
+  /** Whether nothing is taken any more. */
+  get over(): boolean {
+    return this.#over;
+  }
+
   /** Has the run closed as `cancelled`, as soon as its present record is written. */
   cancel(): void {
     this.#cancelled = true;

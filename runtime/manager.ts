@@ -400,9 +400,11 @@ class Manager implements RunManager {
   /** The run at work, started again if it was put aside; `first` sees its control before it goes on. */
   async #activate(run: Hex, first?: (control: RunControl) => void): Promise<Active> {
     if (this.#closed) throw new ManagerError('MANAGER_CLOSED', 'the manager is closed');
-    const status = this.get(run);
-    const active = this.#active.get(run);
+    let active = this.#active.get(run);
+    // One that is being put aside hears nothing any more; whatever comes begins after it.
+    for (; active?.control.over === true; active = this.#active.get(run)) await active.settled;
     if (active !== undefined) return active;
+    const status = this.get(run);
     if (status.status !== 'suspended') {
       throw new ManagerError('WRONG_STATE', `run ${run} is ${status.status}`, { at: { run } });
     }

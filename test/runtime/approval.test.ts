@@ -20,6 +20,11 @@ const GUESTS: Readonly<Record<string, ToyGuest>> = {
     const { approved, note } = decision(await ctx.call('human.approve', ask('pay?')));
     return { approved, note, draw: await ctx.call('random.bytes', { length: 2 }) };
   },
+  hastes: async (ctx) => {
+    const { timeouts } = ctx.input as { readonly timeouts: readonly number[] };
+    for (const timeoutMs of timeouts) await ctx.call('human.approve', ask('soon?', timeoutMs)).catch(() => null);
+    return 'over';
+  },
   hurries: async (ctx) =>
     ctx.call('human.approve', ask('now?', 400)).then(
       (value) => value,
@@ -168,6 +173,15 @@ describe('a run that asks a person', () => {
     expect(await verifyIn(vm, opened.manager, run)).toMatchObject({ verdict: 'MATCH' });
     const second = await openFolder(vm, [hurries], {}, copy);
     expect(await untilStatus(second.manager, run, 'done')).toMatchObject({ output: ['HOST_CALL_FAILED', 'TIMEOUT'] });
+  });
+
+  it('goes on though the time is over while it is put aside', async () => {
+    let clock = 1_800_000_000_000;
+    // Time runs whenever somebody looks at it: it is over at every moment between two looks.
+    const now = () => (clock += 10);
+    const { manager } = await openFolder(vm, [toyManaged('hastes', { grants: [approving(APPROVER)] })], { now });
+    const { run } = await manager.create({ agent: 'hastes', input: { timeouts: [20, 30, 40, 50, 60, 70, 80, 90] } });
+    expect(await untilStatus(manager, run, 'done')).toMatchObject({ output: 'over' });
   });
 
   it('may ask several at once, and each is answered for itself', async () => {
