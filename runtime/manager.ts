@@ -486,6 +486,12 @@ class Manager implements RunManager {
       new ManagerError('WRONG_STATE', `the run has the ${what} ${found}, here is ${expected}`, { at: { field: what } });
     if (open.engine !== this.#ports.vm.engine) throw wrong('engine', open.engine, this.#ports.vm.engine);
     if (open.operator !== this.operator) throw wrong('operator', open.operator, this.operator);
+    // What it asks from here on would be answered, and signed, by another than record 0 names.
+    const { identity } = this.#ports;
+    for (const part of Object.keys(identity) as (keyof InferenceIdentity)[]) {
+      if (open.inference[part] !== identity[part])
+        throw wrong(`inference.${part}`, open.inference[part], identity[part]);
+    }
   }
 
   /** A journal that cannot be gone on with stays as it is; one without record 0 was never acknowledged. */

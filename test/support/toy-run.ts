@@ -1,6 +1,7 @@
 /** A whole run over a toy sandbox and a toy model, recorded in memory: milliseconds instead of a real model. */
 
 import { type Hex, toHex, uintBytes, utf8 } from '../../attest/core/bytes.ts';
+import { defined } from '../../attest/core/defined.ts';
 import { sha256 } from '../../attest/core/hash.ts';
 import type { Json } from '../../attest/encoding/canonical-json.ts';
 import { signReceipt } from '../../attest/sign/receipt.ts';
@@ -13,6 +14,7 @@ import { TraceWriter } from '../../attest/trace/writer.ts';
 import type { Executor } from '../../attest/verify/executor.ts';
 import type { InferenceClient } from '../../inference/client.ts';
 import type { fetchHttp } from '../../runtime/http-fetch.ts';
+import type { RecordSeen } from '../../runtime/ledger.ts';
 import { createRequest, OFF_CHAIN, planRun } from '../../runtime/plan.ts';
 import { createExecutor, type Recomputer } from '../../runtime/replay.ts';
 import { runAgent } from '../../runtime/run.ts';
@@ -150,6 +152,7 @@ export type ToyOptions = {
   readonly callerKey?: Uint8Array | null;
   readonly agentFuel?: string;
   readonly now?: () => number;
+  readonly onRecord?: (seen: RecordSeen) => void;
 };
 
 export type ToyRun = { readonly bytes: Uint8Array; readonly result: RunResult; readonly executor: Executor };
@@ -208,7 +211,9 @@ export async function toyRun(options: ToyOptions = {}): Promise<ToyRun> {
   const parts: Uint8Array[] = [];
   const sink = { append: async (bytes: Uint8Array) => void parts.push(bytes) };
   const writer = new TraceWriter({ ...ports.writing, sink }, run, OFF_CHAIN, OPERATOR_KEY);
-  const result = requireEnded(await runAgent({ ...ports.running, writer }, plan));
+  const result = requireEnded(
+    await runAgent({ ...ports.running, writer, ...defined({ onRecord: options.onRecord }) }, plan),
+  );
   return { bytes: Buffer.concat(parts), result, executor };
 }
 
