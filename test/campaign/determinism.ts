@@ -50,7 +50,7 @@ export async function run(): Promise<CampaignResult> {
   };
   const vm = await openQuickJsVm();
   await judge('this process', () => observeAll(vm));
-  await judge('this process again, last program first', () => observeAll(vm, true));
+  await judge('this process again, last program first', () => observeAll(vm, { reverse: true }));
   await vm.close();
   for (const configuration of CONFIGURATIONS) {
     await judge(configuration.name, () => runConfiguration(configuration, folder, cache, console.error));
@@ -59,5 +59,5 @@ export async function run(): Promise<CampaignResult> {
   const programs = first?.length ?? 0;
   const runs = first?.reduce((sum, { runs }) => sum + runs.length, 0) ?? 0;
   const missing = absent === 0 ? '' : `, ${absent} configurations cannot be had here`;
-  return { cases, failures, summary: `${programs} programs, ${runs} runs each, digest ${GOLDEN.digest}${missing}` };
+  return { cases, failures, summary: `${programs} programs in ${runs} runs, digest ${GOLDEN.digest}${missing}` };
 }

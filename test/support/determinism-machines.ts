@@ -6,8 +6,17 @@
  */
 
 import { execFile } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { build } from 'esbuild';
@@ -38,6 +47,8 @@ export type Configuration = {
   /** Name of the folder and of the program, and arguments that nobody asked for. */
   readonly place?: { readonly folder: string; readonly program: string; readonly args: readonly string[] };
   readonly settings?: ChildSettings;
+  /** A fault put into the bundled program on purpose: a text in it, and what takes its place. */
+  readonly fault?: readonly [from: string, to: string];
 };
 
 /** Versions of Node from the npm registry, besides the one that runs this. */
@@ -153,9 +164,19 @@ export async function runConfiguration(
   cache: string | undefined,
   onProgress: (message: string) => void,
 ): Promise<ChildReport> {
-  const { flags = [], hostFlags = [], env = {}, alsoInside = false, stackKib, place, settings = {} } = configuration;
+  const {
+    flags = [],
+    hostFlags = [],
+    env = {},
+    alsoInside = false,
+    stackKib,
+    place,
+    settings = {},
+    fault,
+  } = configuration;
   const node = await findNode(configuration.node, cache, onProgress);
   const program = await bundleDeterminism(join(folder, place?.folder ?? 'plain'), place?.program);
+  if (fault !== undefined) plant(program, fault);
   const limit = stackKib === undefined ? [] : ['/bin/sh', '-c', `ulimit -s ${stackKib} && exec "$0" "$@"`];
   const inside = alsoInside ? Object.entries(env).map(([name, value]) => `${name}=${value}`) : [];
   const launcher = [...limit, ...(inside.length === 0 ? [] : ['/usr/bin/env', ...inside])];
@@ -176,7 +197,22 @@ export async function runConfiguration(
     timeout: PATIENCE_MS,
     maxBuffer: 1 << 26,
   });
-  return JSON.parse(stdout) as ChildReport;
+  const report = JSON.parse(stdout) as ChildReport;
+  if (configuration.node !== undefined && report.node !== configuration.node) throw new Error(`ran on ${report.node}`);
+  if (given.wall !== undefined && report.wall !== given.wall) throw new Error(`ran behind ${report.wall}`);
+  return report;
+}
+
+/** Puts a fault into a bundled program, wherever the text stands. */
+function plant(program: string, [from, to]: readonly [string, string]): void {
+  const folder = dirname(program);
+  const files = readdirSync(folder).filter((name) => name.endsWith('.js'));
+  const found = files.filter((name) => readFileSync(join(folder, name), 'utf8').includes(from));
+  if (found.length === 0) throw new Error(`the program does not hold ${from}`);
+  for (const name of found) {
+    const file = join(folder, name);
+    writeFileSync(file, readFileSync(file, 'utf8').replaceAll(from, to));
+  }
 }
 
 /** The sandbox processes alone are emulated: the host only starts them. */

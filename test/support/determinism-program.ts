@@ -63,7 +63,7 @@ export async function observe(vm: Vm, [name, body, settings = {}]: Deterministic
   const used = BigInt(runs[0]?.fuelUsed ?? 0);
   if (cuts !== undefined) for (let part = 1n; part < 8n; part++) runs.push(await run((used * part) / 8n));
   if (cuts === 'search') {
-    let [tooLittle, enough] = [0n, plenty];
+    let [tooLittle, enough] = [0n, used];
     while (enough - tooLittle > 1n) {
       const middle = (tooLittle + enough) / 2n;
       if ((await run(middle)).end === 'OUT_OF_FUEL') tooLittle = middle;

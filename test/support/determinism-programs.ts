@@ -25,9 +25,13 @@ export const DETERMINISTIC_PROGRAMS: readonly DeterministicProgram[] = [
 /** Everything that is seen of one run of all programs, in their order. */
 export type DeterminismReport = { readonly engine: Hex; readonly programs: readonly Observation[] };
 
-/** Runs all programs, the last one first where `reverse` is set. */
-export async function observeAll(vm: Vm, reverse = false): Promise<DeterminismReport> {
-  const order = reverse ? DETERMINISTIC_PROGRAMS.toReversed() : DETERMINISTIC_PROGRAMS;
+/** Runs all programs, or those with the names in `only`; the last one first where `reverse` is set. */
+export async function observeAll(
+  vm: Vm,
+  { reverse = false, only }: { readonly reverse?: boolean; readonly only?: readonly string[] } = {},
+): Promise<DeterminismReport> {
+  const chosen = DETERMINISTIC_PROGRAMS.filter(([name]) => only?.includes(name) ?? true);
+  const order = reverse ? chosen.toReversed() : chosen;
   const programs: Observation[] = [];
   for (const program of order) programs.push(await observe(vm, program));
   return { engine: vm.engine, programs: reverse ? programs.toReversed() : programs };

@@ -20,6 +20,8 @@ export type ChildSettings = {
   readonly nodeOptions?: readonly string[];
   readonly idleProcesses?: number;
   readonly reverse?: boolean;
+  /** Names of the programs; all of them where it is absent. */
+  readonly only?: readonly string[];
 };
 
 /** What the process prints. */
@@ -39,7 +41,7 @@ const wall = await wallOf(settings);
 const { nodeOptions = [], idleProcesses = 2 } = settings;
 const vm = await openQuickJsVm({ ...(wall === undefined ? {} : { wall }), nodeOptions, idleProcesses });
 const report: ChildReport = {
-  ...(await observeAll(vm, settings.reverse)),
+  ...(await observeAll(vm, settings)),
   node: process.versions.node,
   wall: vm.secondWall,
 };
