@@ -178,7 +178,7 @@ class Run {
 
   #lossOf({ status }: Ending): 'HOST_FAULT' | 'CANCELLED' | 'DEADLINE' {
     if (status === 'abandoned') return 'HOST_FAULT';
-    return status === 'out-of-budget' && this.#ports.now() > this.#deadline ? 'DEADLINE' : 'CANCELLED';
+    return status === 'out-of-budget' && this.#ports.now() >= this.#deadline ? 'DEADLINE' : 'CANCELLED';
   }
 
   /** Goes on until the agent has ended (undefined), or until only somebody else can go on. */
@@ -187,7 +187,7 @@ class Run {
       if (this.#ended !== undefined) return undefined;
       if (this.#control.left) throw new Left('left');
       if (this.#control.cancelled) throw new Stopped('cancelled');
-      if (this.#ports.now() > this.#deadline) throw new OutOfBudget('wallMs');
+      if (this.#ports.now() >= this.#deadline) throw new OutOfBudget('wallMs');
       if (await this.#expireApproval()) continue;
       const word = this.#control.takeWord();
       const event = word === undefined ? this.#inbox.take() : undefined;
