@@ -14,7 +14,7 @@ import { type DeliveryOrder, guestOptions, runToEnd } from './sandbox-programs.t
  * `body` is that of `run(entry, input, call)`, unless the settings bring another `source`.
  *
  * `cuts`: the program is run again with less fuel than it needs: `parts` with each eighth of it, `search` also with what a
- * search by halves finds to be the least that suffices, and with one unit less.
+ * search finds to be the least that suffices, and with one unit less.
  */
 export type DeterministicProgram = readonly [name: string, body: string, settings?: ProgramSettings];
 
@@ -64,6 +64,14 @@ export async function observe(vm: Vm, [name, body, settings = {}]: Deterministic
   if (cuts !== undefined) for (let part = 1n; part < 8n; part++) runs.push(await run((used * part) / 8n));
   if (cuts === 'search') {
     let [tooLittle, enough] = [0n, used];
+    // Mostly one unit less does not suffice: steps down from there before halves.
+    for (let less = 1n; less < used; less *= 2n) {
+      if ((await run(used - less)).end === 'OUT_OF_FUEL') {
+        tooLittle = used - less;
+        break;
+      }
+      enough = used - less;
+    }
     while (enough - tooLittle > 1n) {
       const middle = (tooLittle + enough) / 2n;
       if ((await run(middle)).end === 'OUT_OF_FUEL') tooLittle = middle;

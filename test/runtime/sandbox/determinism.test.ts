@@ -89,10 +89,7 @@ describe('the deterministic programs', () => {
 
   it.each([
     ['zone', 'dates', '[...fields, 0, 0]', '[...fields, 0, -60 * date.getTimezoneOffset()]'],
-    ['clock', 'dates', 'p: () => this.timeMs', 'p: () => Date.now()'],
-    ['chance', 'random', 'randomWords(options.seed)', 'randomWords(crypto.getRandomValues(new Uint8Array(32)))'],
     ['numbers that are none', 'tool: doubles', 'const width = canonicalWidth(op)', 'const width = void 0'],
-    ['one unit of fuel', 'tool: integers', '#options.fuel - (left', '#options.fuel - 1n - (left'],
   ])('notice an engine that lets in: %s', async (_what, name, from, to) => {
     const configuration = { ...QUICK_CONFIGURATIONS[0], name, fault: [from, to] as const, settings: { only: [name] } };
     const { programs } = await runConfiguration(configuration, temporaryFolder(), undefined, silent);
