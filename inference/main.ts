@@ -125,7 +125,7 @@ export async function serveInference(options: serveInference.Options): Promise<I
         ...pick(options, 'bodyLimitBytes'),
       },
     );
-    const bound = await listen(app, host, port);
+    const bound = await listenOn(app, host, port);
     const [first] = opened.models;
     if (first?.identity === undefined) throw new TypeError('the first model is not open');
     const { id, identity } = first;
@@ -223,7 +223,13 @@ function sumLoads(schedulers: ReadonlyMap<string, Scheduler>): Scheduler['counts
   return { active, waiting };
 }
 
-async function listen(app: FastifyInstance, host: string, port: number): Promise<number> {
+/**
+ * Has an application listen.
+ *
+ * @returns the port, which is another where 0 was asked for
+ * @throws {@link ServerError} `PORT_IN_USE`, `LISTEN_FAILED`
+ */
+export async function listenOn(app: FastifyInstance, host: string, port: number): Promise<number> {
   try {
     await app.listen({ host, port });
   } catch (error) {

@@ -13,8 +13,11 @@ type Register = (program: Command, setCode: (code: number) => void) => Promise<v
 
 /** The commands, in the order of the help. */
 const COMMANDS = {
+  run: async (program, setCode) => (await import('./run.ts')).registerRun(program, setCode),
+  runs: async (program) => (await import('./runs.ts')).registerRuns(program),
   demo: async (program) => (await import('./demo.ts')).registerDemo(program),
   verify: async (program, setCode) => (await import('./verify.ts')).registerVerify(program, setCode),
+  redact: async (program) => (await import('./redact.ts')).registerRedact(program),
   generate: async (program) => (await import('./generate.ts')).registerGenerate(program),
   check: async (program, setCode) => (await import('./check.ts')).registerCheck(program, setCode),
   'verify-receipt': async (program, setCode) =>
@@ -32,7 +35,7 @@ const NAMES = Object.keys(COMMANDS) as (keyof typeof COMMANDS)[];
  * Runs the command line to its end.
  *
  * @param argv - as `process.argv`: Node, script, arguments
- * @returns the exit code: that of the verdict for `verify`, `verify-receipt` and `check`, 1 for usage and expected errors
+ * @returns the exit code: that of the verdict for `verify`, `verify-receipt` and `check`, of the run for `run`, 1 for usage and expected errors
  */
 export async function main(argv: readonly string[]): Promise<number> {
   const program = new Command('tracebond')

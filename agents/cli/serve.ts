@@ -6,39 +6,19 @@
  * @module
  */
 
-import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { createProgress, type Progress } from '../../agents/setup/progress.mjs';
-import { fromHex } from '../../attest/core/bytes.ts';
 import { defined } from '../../attest/core/defined.ts';
-import { RuntimeError } from '../../attest/core/error.ts';
-import { EncodingError } from '../../attest/encoding/errors.ts';
-import { addressOf } from '../../attest/sign/secp256k1.ts';
-import { type AccessKeys, openAccessKeys, readAccessKeys } from '../../inference/access-key-file.ts';
 import type { ProfileName } from '../../inference/engine.ts';
-import { type InferenceServer, isLoopback, serveInference } from '../../inference/main.ts';
-import { ModelPathError, modelFolder, resolveModelPath, SHIPPED_MODEL } from '../../inference/model-path.ts';
-import { knownIdentity } from '../../inference/models/known-identity.ts';
+import { type InferenceServer, serveInference } from '../../inference/main.ts';
+import { modelFolder, SHIPPED_MODEL } from '../../inference/model-path.ts';
 import { markInUse } from '../../inference/models/use-marks.ts';
-import { pullModel } from '../models/pull.ts';
-import { accessKeysPath } from './access-keys.ts';
 import { type Environment, readEnvironment } from './environment.ts';
-
-export type ServeUsageCode =
-  | 'BAD_PORT'
-  | 'BAD_THREADS'
-  | 'BAD_COUNT'
-  | 'BAD_SIZE'
-  | 'HOST_REFUSED'
-  | 'NO_ACCESS_KEYS'
-  | 'BAD_SIGNING_KEY';
-
-/** The command was called wrongly. */
-export class ServeUsageError extends RuntimeError<ServeUsageCode> {
-  override readonly name = 'ServeUsageError';
-}
+import { randomSecretKey, readSecretKey } from './secret-key.ts';
+import { registerServeRuntime } from './serve-runtime.ts';
+import { findKeys, nextStopSignal, parseCount, parsePort, ServeUsageError } from './serve-usage.ts';
+import { findModels, withKnownIdentity } from './served-models.ts';
 
 type Options = {
   readonly host: string;
@@ -91,6 +71,7 @@ export function registerServe(program: Command): void {
       await stopped;
       await server.close();
     });
+  registerServeRuntime(serve);
 }
 
 /**
@@ -112,7 +93,7 @@ export async function startInference(
   const maxWaiting = parseCount('--max-waiting', options.maxWaiting, 0);
   const maxMemoryBytes = parseMemory(options.memory);
   const bodyLimit = parseCount('--body-limit', options.bodyLimit, 1, MAX_BODY_MIB);
-  const accessKeys = findKeys(options, environment);
+  const accessKeys = findKeys(options, 'use the models and have receipts signed', environment);
   const paths = await findModels(options.model ?? [SHIPPED_MODEL.id], environment, progress);
   const models = paths.map((model) => withKnownIdentity(model, options.profile, environment));
   // A model is not removed while its process may have to start again from its files.
@@ -152,104 +133,14 @@ export async function startInference(
   }
 }
 
-/**
- * The access keys in force: those of the option, else those of the user's file if it holds any. An address that others can reach needs them.
- *
- * @throws {@link ServeUsageError} `HOST_REFUSED`, `NO_ACCESS_KEYS`
- * @throws {@link AccessKeyError} if the file cannot be used
- */
-function findKeys({ keys, host, insecure, port }: Options, environment: Environment): AccessKeys | undefined {
-  const path = keys === undefined ? accessKeysPath(environment) : resolve(keys);
-  if (keys !== undefined || existsSync(path)) {
-    const count = readAccessKeys(path).length;
-    if (count > 0) return openAccessKeys(path);
-    // Whoever names a file wants keys to be asked for; one without keys would let nobody in, or everybody.
-    if (keys !== undefined) {
-      throw new ServeUsageError(
-        'NO_ACCESS_KEYS',
-        `${path} holds no key in force: make one with \`tracebond access-keys create NAME --file ${path}\``,
-        { at: { file: path } },
-      );
-    }
-  }
-  if (isLoopback(host)) return undefined;
-  if (insecure === undefined) {
-    throw new ServeUsageError(
-      'HOST_REFUSED',
-      `${host} can be reached by others, and there are no access keys: everybody who reaches it might use the models and ` +
-        'have receipts signed. Make a key with `tracebond access-keys create NAME`, listen on 127.0.0.1, or say ' +
-        '--insecure if that is what you want',
-      { at: { host } },
-    );
-  }
-  console.error(`WARNING: no access control: everybody who reaches ${host}:${port} may use this server`);
-  return undefined;
-}
-
-type ModelPath = ReturnType<typeof resolveModelPath>;
-
-/** Where the models lie. Fetches the shipped one as the set-up does, unless somebody named a copy that is not to be had. */
-async function findModels(
-  names: readonly string[],
-  { env, home }: Environment,
-  progress: Progress,
-): Promise<readonly ModelPath[]> {
-  const find = (name: string) => resolveModelPath(name, env, home);
-  // A wrong name is told before anything is fetched.
-  for (const name of names) if (name !== SHIPPED_MODEL.id) find(name);
-  try {
-    return names.map(find);
-  } catch (error) {
-    if (!(error instanceof ModelPathError) || env['TRACEBOND_MODEL']) throw error;
-    await pullModel(SHIPPED_MODEL.id, { env, home, progress });
-    return names.map(find);
-  }
-}
-
-/** A model, with the digests that it had when it was converted, so that it is found by them before it is opened. */
-function withKnownIdentity(
-  model: { readonly id: string; readonly path: string },
-  profile: ProfileName,
-  { env, home, cache }: Environment,
-): serveInference.Options['models'][number] {
-  const identity =
-    profile === 'exact' ? knownIdentity(model.id, model.path, { cacheDir: cache, env, home }) : undefined;
-  return identity === undefined ? model : { ...model, identity };
-}
-
 /** The key of the environment, or a fresh one that is gone with the process. */
 function signingKey({ env }: Environment): Uint8Array {
   const given = env['TRACEBOND_SIGNING_KEY'];
-  if (!given) {
-    console.error('SIMULATED signing key: made for this process alone; set TRACEBOND_SIGNING_KEY for one that stays');
-    return randomPrivateKey();
+  if (given) {
+    return readSecretKey(given, (reason) => new ServeUsageError('BAD_SIGNING_KEY', `TRACEBOND_SIGNING_KEY: ${reason}`));
   }
-  try {
-    const key = fromHex(given.startsWith('0x') ? given : `0x${given}`, 32);
-    addressOf(key);
-    return key;
-  } catch (error) {
-    if (!RuntimeError.is(error)) throw error;
-    // The cause may quote the value.
-    const reason =
-      error instanceof EncodingError ? 'expected 32 bytes in lower-case hexadecimal' : 'no key of secp256k1';
-    throw new ServeUsageError('BAD_SIGNING_KEY', `TRACEBOND_SIGNING_KEY: ${reason}`);
-  }
-}
-
-/** 32 random bytes that are a key; all but one in 2^128 are. */
-function randomPrivateKey(): Uint8Array {
-  const key = new Uint8Array(randomBytes(32));
-  addressOf(key);
-  return key;
-}
-
-function parsePort(text: string): number {
-  const port = Number(text);
-  if (!/^\d{1,5}$/.test(text) || port > 65535) {
-    throw new ServeUsageError('BAD_PORT', `--port: expected a number in [0, 65535], got ${JSON.stringify(text)}`);
-  }
-  return port;
+  console.error('SIMULATED signing key: made for this process alone; set TRACEBOND_SIGNING_KEY for one that stays');
+  return randomSecretKey();
 }
 
 function parseThreads(text: string | undefined): number | undefined {
@@ -259,19 +150,6 @@ function parseThreads(text: string | undefined): number | undefined {
     throw new ServeUsageError('BAD_THREADS', `--threads: expected a number in [1, 64], got ${JSON.stringify(text)}`);
   }
   return threads;
-}
-
-function parseCount(option: string, text: string | undefined, min: number, max = 100_000): number | undefined {
-  if (text === undefined) return undefined;
-  const count = Number(text);
-  if (!/^\d{1,6}$/.test(text) || count < min || count > max) {
-    throw new ServeUsageError(
-      'BAD_COUNT',
-      `${option}: expected a whole number in [${min}, ${max}], got ${JSON.stringify(text)}`,
-      { at: { option } },
-    );
-  }
-  return count;
 }
 
 function parseMemory(text: string | undefined): number | undefined {
@@ -285,14 +163,4 @@ function parseMemory(text: string | undefined): number | undefined {
     );
   }
   return bytes;
-}
-
-function nextStopSignal(): Promise<void> {
-  return new Promise((settle) => {
-    const stop = () => {
-      process.off('SIGINT', stop).off('SIGTERM', stop);
-      settle();
-    };
-    process.on('SIGINT', stop).on('SIGTERM', stop);
-  });
 }

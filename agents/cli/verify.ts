@@ -5,11 +5,12 @@
  */
 
 import { createReadStream } from 'node:fs';
-import { readdir, readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { open, readdir, readFile, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { type Command, Option } from 'commander';
 import type { Hex } from '../../attest/core/bytes.ts';
 import { RuntimeError } from '../../attest/core/error.ts';
+import { verifyChildren } from '../../attest/verify/child-bundles.ts';
 import { noTrust, parseTrustFile, type Trust, trustOperators, trustSigner } from '../../attest/verify/trust.ts';
 import { EXIT_CODES, type Verdict, type VerifyReport, worseVerdict } from '../../attest/verify/verdict.ts';
 import { verifyBundle } from '../../attest/verify/verifier.ts';
@@ -87,10 +88,12 @@ async function verifyPaths(path: string, options: Options): Promise<Verdict> {
  * @throws {@link VerifyUsageError} `NO_SUCH_BUNDLE`: the file cannot be read
  */
 export async function verifyFile(file: string, trust: Trust, opened: OpenExecutor | undefined): Promise<VerifyReport> {
-  const ports = { trust, now: () => performance.now() };
+  const now = () => performance.now();
+  const ports = opened === undefined ? { trust, now } : { trust, now, executor: opened.executor };
+  const children = verifyChildren(ports, (run) => findBeside(file, run));
   const source = createReadStream(file, { highWaterMark: 1 << 18 });
   try {
-    return await verifyBundle(opened === undefined ? ports : { ...ports, executor: opened.executor }, source);
+    return await verifyBundle({ ...ports, children }, source);
   } catch (cause) {
     if (source.errored === null) throw cause;
     throw new VerifyUsageError(
@@ -98,6 +101,18 @@ export async function verifyFile(file: string, trust: Trust, opened: OpenExecuto
       `${file} cannot be read (${(source.errored as NodeJS.ErrnoException).code})`,
       { at: { path: file }, cause },
     );
+  }
+}
+
+/** The bundle of a child run, `ID.trace` beside that of its parent, where it is. */
+async function findBeside(file: string, run: Hex): Promise<AsyncIterable<Uint8Array> | undefined> {
+  const path = join(dirname(file), `${run.slice(2)}.trace`);
+  try {
+    const opened = await open(path, 'r');
+    return opened.createReadStream({ highWaterMark: 1 << 18 });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
   }
 }
 

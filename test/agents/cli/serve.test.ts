@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import { registerServe, ServeUsageError, startInference } from '../../../agents/cli/serve.ts';
+import { registerServe, startInference } from '../../../agents/cli/serve.ts';
+import { ServeUsageError } from '../../../agents/cli/serve-usage.ts';
 import { createProgress } from '../../../agents/setup/progress.mjs';
 import { temporaryFolder } from '../../support/temporary.ts';
 

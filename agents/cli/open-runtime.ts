@@ -1,0 +1,196 @@
+/**
+ * Puts a runtime together: agents bundled, sandbox, model, operator's key, journals, spans. Off chain in this version.
+ *
+ * @module
+ */
+
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { addressOf } from '../../attest/sign/secp256k1.ts';
+import type { InferenceIdentity } from '../../attest/trace/bodies.ts';
+import { hashGuestCode } from '../../attest/trace/guest.ts';
+import { type InferenceClient, openInferenceClient } from '../../inference/client.ts';
+import { openRunMetrics, type RunMetrics } from '../../runtime/api/metrics.ts';
+import { openRequestBook, type RequestBook } from '../../runtime/api/requests.ts';
+import { type ManagedAgent, openRunManager, type RunManager } from '../../runtime/manager.ts';
+import { OFF_CHAIN } from '../../runtime/plan.ts';
+import { openQuickJsVm } from '../../runtime/sandbox/quickjs-vm.ts';
+import type { RunSpans } from '../../runtime/telemetry/spans.ts';
+import { bundleAgent } from '../bundle.ts';
+import { type AgentCode, toAgentCode } from '../guest-code.ts';
+import { createPolicy } from '../guest-policy.ts';
+import type { Environment } from './environment.ts';
+import { startOwnInference } from './own-inference.ts';
+import { type RuntimeOptions, type RuntimeSettings, RuntimeUsageError, readRuntimeOptions } from './runtime-options.ts';
+import { keyOfFile, readSecretKey } from './secret-key.ts';
+
+/** A runtime that is open. */
+export type OpenRuntime = {
+  readonly manager: RunManager;
+  readonly book: RequestBook;
+  readonly metrics: RunMetrics;
+  readonly agents: readonly ManagedAgent[];
+  readonly settings: RuntimeSettings;
+  /** Puts runs aside as they stand, and ends everything. */
+  close(): Promise<void>;
+};
+
+/** 32 random bytes. */
+export function random32(): Uint8Array {
+  return Uint8Array.from(randomBytes(32));
+}
+
+/**
+ * Opens a runtime; runs that a process left behind go on.
+ *
+ * @param files - modules of agents
+ * @param say - told what the operator should know, a line each
+ * @throws {@link RuntimeUsageError} before anything is opened
+ * @throws {@link BundleError}, {@link ClientError}, {@link ModelError}, and what the model's server throws
+ */
+export async function openRuntime(
+  files: readonly string[],
+  options: RuntimeOptions & { readonly maxActive?: number | undefined },
+  environment: Environment,
+  say: (line: string) => void,
+): Promise<OpenRuntime> {
+  const settings = readRuntimeOptions(options, environment);
+  const key = operatorKey(environment, say);
+  const closers: (() => Promise<void>)[] = [];
+  const close = async () => {
+    for (const end of closers.splice(0).reverse()) await end();
+  };
+  try {
+    const vm = await openQuickJsVm();
+    closers.push(() => vm.close());
+    if (vm.secondWall === 'none') say(`no second wall: ${vm.wallReason}`);
+    else if (vm.wallReason !== '') say(`second wall is ${vm.secondWall}: ${vm.wallReason}`);
+    const agents: ManagedAgent[] = [];
+    for (const file of files) {
+      for (const agent of toManaged(toAgentCode(await bundleAgent(file, { vm })), settings)) addAgent(agents, agent);
+    }
+    const { client, end } = await openModel(options, settings, environment, say);
+    closers.push(end);
+    const identity = await identityOf(client);
+    let manager: RunManager | undefined;
+    const spans = await openSpans(settings, (run) => manager?.list().find((one) => one.run === run)?.parent?.run);
+    if (spans !== undefined) closers.push(() => spans.close());
+    const metrics = openRunMetrics({ withProcess: true });
+    const opened = await openRunManager(
+      {
+        vm,
+        inference: client,
+        secrets: { get: (name) => settings.secrets.get(name) },
+        now: Date.now,
+        random: random32,
+        key,
+        deployment: OFF_CHAIN,
+        identity,
+        onRecord(run, agent, seen) {
+          metrics.onRecord(run, agent, seen);
+          spans?.onRecord(run, agent, seen);
+        },
+        onFault: (run, error) => console.error(`run ${run}: ${describe(error)}`),
+      },
+      { folder: settings.folder, agents, ...(options.maxActive === undefined ? {} : { maxActive: options.maxActive }) },
+    );
+    manager = opened;
+    closers.push(() => opened.close());
+    const book = await openRequestBook(join(settings.folder, 'requests'));
+    say('off chain: no bond stands behind these runs, verify them with --signer');
+    return { manager: opened, book, metrics, agents, settings, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** An agent and those that it may run, with what the operator grants. */
+function toManaged(code: AgentCode, settings: RuntimeSettings): readonly ManagedAgent[] {
+  const { grants, limits } = settings;
+  const children = Object.fromEntries([...code.agents.keys()].map((name) => [name, limits]));
+  const policy = createPolicy(code.capabilities, { ...grants, agents: children }, code.agents);
+  const own = { name: nameOf(code), agent: code.agent, tools: code.tools, policy, limits };
+  return [own, ...[...code.agents.values()].flatMap((child) => toManaged(child, settings))];
+}
+
+/** Adds an agent; one that several agents run is there once. */
+function addAgent(agents: ManagedAgent[], agent: ManagedAgent): void {
+  const known = agents.find(({ name }) => name === agent.name);
+  if (known === undefined) agents.push(agent);
+  else if (hashGuestCode(known.agent) !== hashGuestCode(agent.agent)) {
+    throw new RuntimeUsageError('DUPLICATE_AGENT', `two agents are called ${agent.name}`, {
+      at: { agent: agent.name },
+    });
+  }
+}
+
+function nameOf({ agent }: AgentCode): string {
+  return String((agent.manifest as { readonly name?: unknown } | null)?.name ?? '');
+}
+
+/** The operator's key: that of the environment, or one of its own that stays, since runs go on under their key only. */
+function operatorKey({ env, tracebondHome }: Environment, say: (line: string) => void): Uint8Array {
+  const refuse = (reason: string) => new RuntimeUsageError('BAD_OPERATOR_KEY', reason);
+  const given = env['TRACEBOND_OPERATOR_KEY'];
+  if (given) return readSecretKey(given, (reason) => refuse(`TRACEBOND_OPERATOR_KEY: ${reason}`));
+  const path = join(tracebondHome, 'operator.key');
+  const { key } = keyOfFile(path, refuse);
+  say(`SIMULATED operator ${addressOf(key)}: its key was made here and lies in ${path}; set TRACEBOND_OPERATOR_KEY`);
+  return key;
+}
+
+async function openModel(
+  { model, profile }: RuntimeOptions,
+  { inference }: RuntimeSettings,
+  environment: Environment,
+  say: (line: string) => void,
+): Promise<{ readonly client: InferenceClient; readonly end: () => Promise<void> }> {
+  const { env, tracebondHome } = environment;
+  if (inference !== undefined) {
+    const client = openInferenceClient({ url: inference, ...withKey(env['TRACEBOND_INFERENCE_KEY']) });
+    return { client, end: async () => {} };
+  }
+  const path = join(tracebondHome, 'inference.key');
+  const refuse = (reason: string) => new RuntimeUsageError('BAD_OPERATOR_KEY', reason);
+  const given = env['TRACEBOND_SIGNING_KEY'];
+  const signingKey = given
+    ? readSecretKey(given, (reason) => refuse(`TRACEBOND_SIGNING_KEY: ${reason}`))
+    : keyOfFile(path, refuse).key;
+  if (!given) say(`SIMULATED signing key of the model ${addressOf(signingKey)}: it was made here and lies in ${path}`);
+  const own = await startOwnInference({ model, profile }, signingKey, environment);
+  const client = openInferenceClient({ url: own.url, signer: addressOf(signingKey), ...withKey(own.accessKey) });
+  return { client, end: () => own.close() };
+}
+
+/** What a run names of the model in its first record. */
+async function identityOf(client: InferenceClient): Promise<InferenceIdentity> {
+  const { engine, id, model, operations, profile, profileName, tokenizer } = await client.identity();
+  const signer = await client.signer();
+  return { engine, id, model, operations, profile, profileName, signer, tokenizer };
+}
+
+/** Requests with an access key. */
+function withKey(key: string | undefined): { readonly fetch?: typeof fetch } {
+  if (key === undefined || key === '') return {};
+  const authorization = `Bearer ${key}`;
+  return {
+    fetch: (input, init = {}) => fetch(input, { ...init, headers: { ...(init.headers as object), authorization } }),
+  };
+}
+
+/** Loaded only where spans are wanted. */
+async function openSpans(
+  { otlp }: RuntimeSettings,
+  parentOf: (run: `0x${string}`) => `0x${string}` | undefined,
+): Promise<RunSpans | undefined> {
+  if (otlp === undefined) return undefined;
+  const { openOtlpSpans } = await import('../../runtime/telemetry/otlp.ts');
+  return openOtlpSpans(otlp, { version: '0.1.0', parentOf });
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error
+    ? `${(error as { code?: string }).code ?? error.name}: ${error.message}`
+    : String(error);
+}
