@@ -9,6 +9,7 @@
 
 import type { Json } from '../encoding/canonical-json.ts';
 import type { InferenceStartBody, RunOpenBody } from './bodies.ts';
+import { fieldError } from './errors.ts';
 import {
   type InferenceMessage,
   type InferenceRequest,
@@ -114,19 +115,22 @@ export function argsOfStart(
       toolCalls:
         toolCalls === null
           ? []
-          : read(`messages.${i}.toolCalls`, readJson<RequestToolCall[]>, like?.messages[i]?.toolCalls),
+          : read(`messages.${i}.toolCalls`, readList<RequestToolCall>, like?.messages[i]?.toolCalls),
     }),
   );
   const responseFormat: ResponseFormat =
     request.responseFormat.type === 'json_schema'
       ? { type: 'json_schema', schema: read('responseFormat.schema', readTextPayload, schemaOf(like)) }
       : request.responseFormat;
-  const tools = request.tools === null ? [] : read('tools', readJson<RequestTool[]>, like?.tools);
+  const tools = request.tools === null ? [] : read('tools', readList<RequestTool>, like?.tools);
   return withheld ? undefined : { ...request, messages, responseFormat, tools };
 }
 
-function readJson<T>(payload: Payload, field: string): T {
-  return readJsonPayload(payload, field) as T;
+/** A list of something: a start that says nothing has no payload for it, so that there is one way to say so. */
+function readList<T>(payload: Payload, field: string): readonly T[] {
+  const value = readJsonPayload(payload, field);
+  if (Array.isArray(value) && value.length > 0) return value as unknown as readonly T[];
+  throw fieldError('MALFORMED_PAYLOAD', field, 'expected a list of one at least');
 }
 
 function schemaOf(args: InferenceArgs | undefined): string | undefined {
