@@ -21,6 +21,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { build } from 'esbuild';
 import { chooseWall } from '../../runtime/sandbox/wall.ts';
+import type { DeterminismReport } from './determinism-programs.ts';
 import { findMachine, TIERS, TierAbsent } from './isa-tiers.ts';
 import type { ChildReport, ChildSettings } from './sandbox-child.ts';
 
@@ -47,6 +48,8 @@ export type Configuration = {
   /** Name of the folder and of the program, and arguments that nobody asked for. */
   readonly place?: { readonly folder: string; readonly program: string; readonly args: readonly string[] };
   readonly settings?: ChildSettings;
+  /** Runs the engine in a thread of the host, without processes, and hashes the guest's memory at every end. */
+  readonly memory?: true;
   /** A fault put into the bundled program on purpose: a text in it, and what takes its place. */
   readonly fault?: readonly [from: string, to: string];
 };
@@ -122,17 +125,26 @@ export const CONFIGURATIONS: readonly Configuration[] = [
     { name: `Node ${node}, zone and locale inside`, node, env: KATHMANDU, alsoInside: true },
   ]),
   { name: 'aarch64 (emulated)', cpu: 'aarch64' },
+  { name: 'memory', memory: true },
+  { name: 'memory, --liftoff-only', memory: true, flags: ['--liftoff-only'] },
+  { name: 'memory, --no-liftoff, zone and locale', memory: true, flags: ['--no-liftoff'], env: KATHMANDU },
+  ...NODE_VERSIONS.map((node): Configuration => ({ name: `memory, Node ${node}`, memory: true, node })),
+  { name: 'memory, aarch64 (emulated)', memory: true, cpu: 'aarch64' },
 ];
 
 /**
  * Bundles the program that {@link runConfiguration} starts, so that it needs no loader and lies where and is called as it is
  * wanted; returns its path.
  */
-export async function bundleDeterminism(folder: string, program = 'determinism.js'): Promise<string> {
+async function bundleDeterminism(
+  folder: string,
+  program = 'determinism.js',
+  source: 'sandbox-child' | 'determinism-memory-child' = 'sandbox-child',
+): Promise<string> {
   mkdirSync(folder, { recursive: true });
   await build({
     entryPoints: {
-      [program.replace(/\.js$/, '')]: join(ROOT, 'test/support/sandbox-child.ts'),
+      [program.replace(/\.js$/, '')]: join(ROOT, `test/support/${source}.ts`),
       // A sandbox process is bundled of these when an engine is opened.
       'process-child': join(ROOT, 'runtime/sandbox/process-child.ts'),
       worker: join(ROOT, 'runtime/sandbox/worker.ts'),
@@ -163,7 +175,8 @@ export async function runConfiguration(
   folder: string,
   cache: string | undefined,
   onProgress: (message: string) => void,
-): Promise<ChildReport> {
+): Promise<DeterminismReport> {
+  if (configuration.memory === true) return runInThread(configuration, folder, cache, onProgress);
   const {
     flags = [],
     hostFlags = [],
@@ -201,6 +214,27 @@ export async function runConfiguration(
   if (configuration.node !== undefined && report.node !== configuration.node) throw new Error(`ran on ${report.node}`);
   if (given.wall !== undefined && report.wall !== given.wall) throw new Error(`ran behind ${report.wall}`);
   return report;
+}
+
+/** Emulated as a whole where another CPU is asked for: there is one process alone. */
+async function runInThread(
+  { flags = [], env = {}, node: version, cpu }: Configuration,
+  folder: string,
+  cache: string | undefined,
+  onProgress: (message: string) => void,
+): Promise<DeterminismReport> {
+  const tier = TIERS.find(({ name }) => name === cpu);
+  const node = await findNode(version, cache, onProgress);
+  const { command, args } =
+    tier === undefined ? { command: node, args: [] } : await findMachine(tier, cache, onProgress);
+  const program = await bundleDeterminism(join(folder, 'memory'), 'memory.js', 'determinism-memory-child');
+  const { NODE_OPTIONS: _, ...own } = process.env;
+  const { stdout } = await promisify(execFile)(command, [...args, ...flags, program], {
+    env: { ...own, ...env },
+    timeout: PATIENCE_MS,
+    maxBuffer: 1 << 26,
+  });
+  return JSON.parse(stdout) as DeterminismReport;
 }
 
 /** Puts a fault into a bundled program, wherever the text stands. */

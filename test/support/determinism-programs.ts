@@ -41,6 +41,8 @@ export async function observeAll(
 export const GOLDEN = {
   engine: '0x58022b839f866f9f041185d6d6ea1aae2da94333719d0daf9372505ba9fac1db',
   digest: '0x791aa1f37ab9b211d2fc68ec0025b03c64b215eb00bf2624cb3051546833d5cc',
+  /** With the hash of the guest's memory at every end, of the engine without processes. */
+  memory: '0x6ca10dc1a9a9a7406136930b0cc479ec4183d4b8a895257528264b44e1e0d1fb',
 } as const;
 
 /** Where two reports differ: name of the program, and the first run's state, line or fuel that does. */
