@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Hex } from '../core/bytes.ts';
+import { type Hex, toHex } from '../core/bytes.ts';
 import type { Json } from '../encoding/canonical-json.ts';
 import type { RunOpenBody } from '../trace/bodies.ts';
 import { readJsonPayload, readTextPayload } from '../trace/payload.ts';
@@ -27,9 +27,11 @@ export function verifyChildren(ports: VerifyPorts, find: FindBundle, depth = 1):
     let open: RunOpenBody | undefined;
     let output: Json | undefined;
     let error: ChildReport['error'];
-    const take = ({ record, payloads }: SoundRecord) => {
+    let state: Hex | undefined;
+    const take = ({ head, record, payloads }: SoundRecord) => {
       if (record.kind === 'run.open') open = record.body;
       if (record.kind !== 'run.close') return;
+      state = toHex(head.post);
       const shown = payloads.get('body.output');
       if (shown !== undefined) output = readJsonPayload(shown, 'body.output');
       const message = payloads.get('body.error.message');
@@ -41,6 +43,6 @@ export function verifyChildren(ports: VerifyPorts, find: FindBundle, depth = 1):
     // Whoever runs the parent answers for the child; a chain knows the parent alone.
     const own = { ...ports, children, trust: trustSigner(operator) };
     const report = await verifyBundle(own, source, { onStep: (_step, record) => take(record) });
-    return { report, open, output, error };
+    return { report, open, state, output, error };
   };
 }

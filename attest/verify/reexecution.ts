@@ -24,7 +24,7 @@ import { readIdsPayload, readJsonPayload, readTextPayload } from '../trace/paylo
 import { childGrant, evaluatePolicy, type PolicyRules, parsePolicy } from '../trace/policy.ts';
 import { childNonce, computeInferenceSeed } from '../trace/run-seed.ts';
 import type { Counters, RunState } from '../trace/state.ts';
-import { type ChildReport, type ChildRuns, compareChild } from './child-runs.ts';
+import { type ChildReport, type ChildRuns, checkChildSignature, compareChild } from './child-runs.ts';
 import { type Executor, ExecutorFault, type GuestState } from './executor.ts';
 import { Guests } from './guests.ts';
 import { HostEffects } from './host-effects.ts';
@@ -106,7 +106,7 @@ export class Reexecution {
       case 'run.child.start':
         return this.#checkChildStart(sound, record.body, state);
       case 'run.child.end':
-        return this.#checkChild(sound, record.body);
+        return this.#checkChild(sound, record.body, state);
     }
   }
 
@@ -278,6 +278,7 @@ export class Reexecution {
       compare('body.request.input', request.input, body.input) ??
         compare('body.request.caller', request.caller, open.operator) ??
         compare('body.request.nonce', request.nonce, childNonce(state.run, sound.head.index)) ??
+        compare('body.request.expiry', request.expiry, open.request.expiry) ??
         (grant === undefined
           ? undefined
           : (compare('body.request.agent', request.agent, grant.digest) ??
@@ -288,8 +289,11 @@ export class Reexecution {
     );
   }
 
-  async #checkChild(sound: SoundRecord, body: Bodies['run.child.end']): Promise<Outcome> {
-    const child: ChildReport | undefined = await this.#children?.(body.run, (this.#open as RunOpenBody).operator);
+  async #checkChild(sound: SoundRecord, body: Bodies['run.child.end'], { run }: RunState): Promise<Outcome> {
+    const open = this.#open as RunOpenBody;
+    const forged = checkChildSignature(body, open);
+    if (forged !== undefined) return forged;
+    const child: ChildReport | undefined = await this.#children?.(body.run, open.operator);
     const output = sound.payloads.get('body.output');
     const value = output === undefined ? undefined : readJsonPayload(output, 'body.output');
     const message = sound.payloads.get('body.error.message');
@@ -299,7 +303,7 @@ export class Reexecution {
         : { code: body.error.code, message: readTextPayload(message, 'body.error.message') };
     let outcome: Outcome = cannot('CHILD_RUN');
     if (child !== undefined && sound.start !== undefined) {
-      outcome = compareChild(child, sound.start, body, { output: value, error });
+      outcome = compareChild(child, toHex(run), sound.start, body, { output: value, error });
     }
     await this.#deliver(sound, { kind: 'run.child.end', body });
     return outcome;
