@@ -1,3 +1,5 @@
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import type { Hex } from '../../attest/core/bytes.ts';
 import { RetentionError } from '../../runtime/retention.ts';
@@ -55,6 +57,24 @@ describe('retention by age', () => {
     await vi.waitFor(() => expect(manager.get(late.id).withheldAt).toBeTypeOf('number'));
     await stop();
     expect(vi.getTimerCount()).toBe(0);
+  });
+});
+
+describe('a run without payloads', () => {
+  it('is known by its records where its status is lost', async () => {
+    const { close, folder, done, sweepAt } = await withRuns();
+    await sweepAt(Date.now() + 8 * DAY, 7);
+    await close();
+    rmSync(join(folder, `${done.id.slice(2)}.status.json`));
+    const { send, faults } = await openRunApi({ folder });
+    expect((await send('GET', `/v1/runs/${done.id}`)).json).toMatchObject({
+      status: 'done',
+      agent: 'count',
+      output: null,
+      records: done.records,
+      withheldAt: expect.any(Number),
+    });
+    expect(faults).toEqual([]);
   });
 });
 

@@ -32,9 +32,9 @@ const count: ToyGuest = async (ctx) => {
 /** Asks the model, which answers when the test lets it. */
 const ask: ToyGuest = async (ctx) => (await ctx.call('inference', infer('how long?'))) as Json;
 
-/** Stores texts of 60,000 letters. */
+/** Stores 9 million letters. */
 const bulk: ToyGuest = async (ctx) => {
-  for (let i = 0; i < 170; i++) await ctx.call('kv.put', { key: 'k', value: 'x'.repeat(60_000) });
+  for (let i = 0; i < 15; i++) await ctx.call('kv.put', { key: 'k', value: 'x'.repeat(600_000) });
   return null;
 };
 

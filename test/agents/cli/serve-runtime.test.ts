@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { openRuntime } from '../../../agents/cli/open-runtime.ts';
 import { registerRuns } from '../../../agents/cli/runs.ts';
 import { verifyFile } from '../../../agents/cli/verify.ts';
 import type { Hex } from '../../../attest/core/bytes.ts';
@@ -175,28 +176,26 @@ describe('serve runtime', () => {
 
 describe('run', () => {
   it('waits for a person with exit code 5, goes on, and its bundle verifies', async () => {
-    const { run, origin, open, folder, serve } = await setUp();
+    const { run, origin, open, folder, file, home } = await setUp();
     open();
     const waiting = run(['--input', '-', '--json'], JSON.stringify({ url: origin, pay: true }));
     expect([await waiting.ended, waiting.err()]).toEqual([5, expect.stringContaining('off chain')]);
     const report = JSON.parse(waiting.out()) as { run: string; waiting: { index: string }[]; status: string };
     expect(report).toMatchObject({ status: 'suspended', reason: 'approval', waiting: [{ for: 'approval' }] });
-    // Nobody is asked where there is no terminal.
-    const server = serve();
-    const url = await urlOf(server);
-    const path = `${url}/v1/runs/${report.run}/approvals/${report.waiting[0]?.index}`;
-    const approved = await fetch(path, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ approved: true }),
-    });
-    expect(approved.status).toBe(200);
-    await vi.waitFor(async () => {
-      const now = (await (await fetch(`${url}/v1/runs/${report.run}`)).json()) as { status: string };
-      expect(now.status).toBe('done');
-    }, 20_000);
-    server.child.kill('SIGTERM');
-    await server.ended;
+    // Nobody is asked where there is no terminal: the word comes from elsewhere.
+    const options = {
+      inference,
+      profile: 'exact',
+      folder,
+      allowOrigin: [origin],
+      allowAddress: ['127.0.0.1/32'],
+    } as const;
+    const environment = { env: {}, home, tracebondHome: home, cache: home };
+    const runtime = await openRuntime([file], options, environment, () => {});
+    const [id, index] = [report.run as Hex, BigInt(report.waiting[0]?.index ?? -1)];
+    await runtime.manager.approve(id, index, { approved: true, approver: null, note: '', signature: null });
+    expect(await runtime.manager.settled(id)).toMatchObject({ status: 'done' });
+    await runtime.close();
     const resumed = run(['--resume', report.run]);
     expect(await resumed.ended).toBe(0);
     expect(resumed.out()).toContain('output     ["page /0","page /1","page /2","paid"]');

@@ -270,8 +270,9 @@ describe('steering', () => {
     const { id, waiting } = await settled('approve');
     const index = waiting[0]?.index ?? '';
     const events = readEvents((await send('GET', `/v1/runs/${id}/records?follow=false&from=${index}`)).text);
-    const { body } = events[0]?.data as { readonly body: { readonly request: `0x${string}` } };
-    const place = { run: Buffer.from(id.slice(2), 'hex'), index: BigInt(index), request: body.request };
+    const start = events[0]?.data as unknown as { readonly body: { readonly request: `0x${string}` } } | undefined;
+    const request = start?.body.request ?? '0x';
+    const place = { run: Buffer.from(id.slice(2), 'hex'), index: BigInt(index), request };
     const decision = { approved: true, note: '' };
     const signature = signApproval(decision, place, OFF_CHAIN, CALLER_KEY);
     const path = `/v1/runs/${id}/approvals/${index}`;
