@@ -338,7 +338,8 @@ class Trial {
         return;
       }
       default:
-        this.#fail(message.message);
+        // A run that was killed before its first record was never acknowledged; it is asked for again.
+        if (!message.message.includes('was never begun')) this.#fail(message.message);
     }
   }
 }
