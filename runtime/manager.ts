@@ -22,28 +22,42 @@ import { RuntimeError } from '../attest/core/error.ts';
 import type { Json } from '../attest/encoding/canonical-json.ts';
 import { addressOf } from '../attest/sign/secp256k1.ts';
 import type { Approval } from '../attest/trace/approval.ts';
-import type { InferenceIdentity, Limits, RunOpenBody } from '../attest/trace/bodies.ts';
-import type { Deployment } from '../attest/trace/checkpoint.ts';
+import type { Limits, RunOpenBody } from '../attest/trace/bodies.ts';
 import { type GuestCode, hashGuestCode } from '../attest/trace/guest.ts';
 import { readJsonPayload } from '../attest/trace/payload.ts';
-import type { PolicyRules } from '../attest/trace/policy.ts';
 import { type PastItem, TraceWriter } from '../attest/trace/writer.ts';
 import { deploymentOf } from '../attest/verify/identity.ts';
 import { setAlarm } from './alarm.ts';
 import { ControlError, RunControl, type Word } from './control.ts';
-import type { ChildCall, ChildResult, EffectPorts } from './effects.ts';
+import type { ChildCall, ChildResult } from './effects.ts';
 import { continueJournal, type Journal, JournalError, openJournal } from './journal.ts';
 import { type JournalLock, lockJournal } from './journal-lock.ts';
 import type { RecordSeen } from './ledger.ts';
+import {
+  type CreateRun,
+  type ManagedAgent,
+  ManagerError,
+  type ManagerPorts,
+  type RunManager,
+} from './manager-types.ts';
 import { type CallerRequest, createRequest, planRun } from './plan.ts';
 import { redactorOf } from './policy-secrets.ts';
 import { feedRecords, type RecordView } from './record-feed.ts';
-import { planOf, RecoveryError, readJournal } from './recovery.ts';
+import { planOf, RecoveryError, readJournal, requireSameHost } from './recovery.ts';
 import { withholdPayloads } from './retention.ts';
 import { runAgent } from './run.ts';
-import { isOver, type RunStatus, readStatus, removeStatus, writeStatus } from './run-status.ts';
+import {
+  emptyStatus,
+  isOver,
+  openStatus,
+  type RunStatus,
+  readStatus,
+  removeStatus,
+  restingStatus,
+  writeStatus,
+} from './run-status.ts';
 import type { RunPlan, RunResult, Suspension } from './run-types.ts';
-import type { Vm } from './sandbox/vm.ts';
+import { Watchers } from './watchers.ts';
 import { readWithheldStatus } from './withheld-status.ts';
 
 export type { CreateRun, ManagedAgent, ManagerErrorCode, ManagerPorts, RunManager } from './manager-types.ts';
@@ -96,8 +110,7 @@ class Manager implements RunManager {
   readonly #statuses = new Map<Hex, RunStatus>();
   readonly #active = new Map<Hex, Active>();
   readonly #alarms = new Map<Hex, () => void>();
-  /** Whoever waits for records of a run. */
-  readonly #watchers = new Map<Hex, Set<() => void>>();
+  readonly #watchers = new Watchers();
   /** Runs that are being taken up, so that nobody takes one up twice. */
   readonly #takingUp = new Map<Hex, Promise<Active>>();
   /** Resolves when every journal that was there is known: a child run is begun only if it has none. */
@@ -204,32 +217,12 @@ class Manager implements RunManager {
       yield* feedRecords(this.bundle(run), from);
       return;
     }
-    let grown = false;
-    let wake: (() => void) | undefined;
-    const notify = () => {
-      grown = true;
-      wake?.();
-    };
-    const watchers = this.#watchers.get(run) ?? new Set();
-    this.#watchers.set(run, watchers.add(notify));
-    signal?.addEventListener('abort', notify);
-    const growth = {
-      next: async () => {
-        if (!grown && !isAtEnd(this.get(run))) {
-          await new Promise<void>((resolve) => {
-            wake = resolve;
-          });
-        }
-        grown = false;
-        return signal?.aborted !== true && !this.#closed && !isAtEnd(this.get(run));
-      },
-    };
+    const isDone = () => this.#closed || isAtEnd(this.get(run));
+    const { growth, unwatch } = this.#watchers.watch(run, isDone, signal);
     try {
       yield* feedRecords(this.bundle(run), from, growth, signal);
     } finally {
-      watchers.delete(notify);
-      if (watchers.size === 0) this.#watchers.delete(run);
-      signal?.removeEventListener('abort', notify);
+      unwatch();
     }
   }
 
@@ -333,7 +326,7 @@ class Manager implements RunManager {
     for (const off of this.#alarms.values()) off();
     for (const { control } of this.#active.values()) control.leave();
     await Promise.all([...this.#active.values()].map(({ settled }) => settled));
-    for (const watchers of this.#watchers.values()) for (const notify of watchers) notify();
+    this.#watchers.notify();
   }
 
   // Running
@@ -377,7 +370,8 @@ class Manager implements RunManager {
       const { size } = await stat(path);
       const journaled = await readJournal(createReadStream(path));
       const plan = planOf(journaled);
-      this.#requireOwn(plan.openBody);
+      const { identity, vm } = this.#ports;
+      requireSameHost(plan.openBody, { engine: vm.engine, identity, operator: this.operator });
       const { items, keepBytes } = journaled;
       const takeUp = async () => {
         // Read before it was locked: what another process has written meanwhile must not be cut off.
@@ -390,20 +384,6 @@ class Manager implements RunManager {
     } catch (error) {
       if (!RuntimeError.is(error)) throw error;
       return this.#giveUp(run, error);
-    }
-  }
-
-  /** A run goes on only where it gives the same again, and where its checkpoints can be signed. */
-  #requireOwn(open: RunOpenBody): void {
-    const wrong = (what: string, found: string, expected: string) =>
-      new ManagerError('WRONG_STATE', `the run has the ${what} ${found}, here is ${expected}`, { at: { field: what } });
-    if (open.engine !== this.#ports.vm.engine) throw wrong('engine', open.engine, this.#ports.vm.engine);
-    if (open.operator !== this.operator) throw wrong('operator', open.operator, this.operator);
-    // What it asks from here on would be answered, and signed, by another than record 0 names.
-    const { identity } = this.#ports;
-    for (const part of Object.keys(identity) as (keyof InferenceIdentity)[]) {
-      if (open.inference[part] !== identity[part])
-        throw wrong(`inference.${part}`, open.inference[part], identity[part]);
     }
   }
 
@@ -448,17 +428,21 @@ class Manager implements RunManager {
     });
     const seen = (record: RecordSeen) => {
       if (record.kind === 'run.open') {
-        this.#take({ ...openStatus(run, agent, open, record), status: 'running', updatedAt: this.#ports.now() });
+        this.#take({
+          ...openStatus(run, agent, open, record.head.at),
+          status: 'running',
+          updatedAt: this.#ports.now(),
+        });
         acknowledge();
       } else {
         this.#count(run, Number(record.head.index) + 1);
       }
       this.#ports.onRecord?.(run, agent, record);
-      this.#notify(run);
+      this.#watchers.notify(run);
     };
     const settled = this.#run(run, past, takeUp, control, seen).finally(() => {
       this.#active.delete(run);
-      this.#notify(run);
+      this.#watchers.notify(run);
     });
     // Whoever waits for `opened` hears of it; later faults are in the status.
     settled
@@ -522,27 +506,9 @@ class Manager implements RunManager {
 
   /** Keeps how a run ended, or why it was put aside. */
   async #conclude(run: Hex, result: RunResult | Suspension): Promise<RunStatus> {
-    const before = this.get(run);
-    const updatedAt = this.#ports.now();
-    let status: RunStatus;
-    if (result.status === 'suspended') {
-      // A run that was left goes on by itself.
-      if (result.reason === 'left') return before;
-      const { reason, wakeAt } = result;
-      const waiting = result.waiting.map((one) => ({ ...one, index: one.index.toString(), at: Number(one.at) }));
-      status = {
-        ...before,
-        status: 'suspended',
-        reason,
-        waiting,
-        updatedAt,
-        wakeAt: Number.isFinite(wakeAt) ? wakeAt : null,
-      };
-    } else {
-      const { output, error, records } = result;
-      const over = { reason: null, waiting: [], wakeAt: null, output, error, records: Number(records) };
-      status = { ...before, ...over, status: result.status, updatedAt };
-    }
+    // A run that was left goes on by itself.
+    if (result.status === 'suspended' && result.reason === 'left') return this.get(run);
+    const status = restingStatus(this.get(run), result, this.#ports.now());
     await writeStatus(this.#statusPath(run), status);
     this.#take(status);
     return status;
@@ -563,10 +529,6 @@ class Manager implements RunManager {
   #count(run: Hex, records: number): void {
     const status = this.#statuses.get(run);
     if (status !== undefined) this.#statuses.set(run, { ...status, records, updatedAt: this.#ports.now() });
-  }
-
-  #notify(run: Hex): void {
-    for (const notify of this.#watchers.get(run) ?? []) notify();
   }
 
   #statusPath(run: Hex): string {
@@ -651,29 +613,6 @@ type TakenUp = { readonly plan: RunPlan; readonly run: Uint8Array; readonly jour
 /** Whether nothing is written any more, in this process. */
 function isAtEnd(status: RunStatus): boolean {
   return isOver(status) || status.status === 'broken';
-}
-
-function emptyStatus(run: Hex, createdAt: number): RunStatus {
-  return {
-    run,
-    agent: '',
-    status: 'running',
-    reason: null,
-    waiting: [],
-    createdAt,
-    updatedAt: createdAt,
-    wakeAt: null,
-    parent: null,
-    records: 0,
-    output: null,
-    error: null,
-    seedFrom: 'operator',
-  };
-}
-
-function openStatus(run: Hex, agent: string, open: RunOpenBody, { head }: RecordSeen): RunStatus {
-  const { parent, seedFrom } = open;
-  return { ...emptyStatus(run, Number(head.at)), agent, parent, seedFrom, records: 1 };
 }
 
 function requireLimits(asked: Limits, greatest: Limits): void {

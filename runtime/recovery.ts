@@ -11,7 +11,7 @@
 import { type Hex, toHex } from '../attest/core/bytes.ts';
 import { RuntimeError } from '../attest/core/error.ts';
 import type { Json } from '../attest/encoding/canonical-json.ts';
-import { type KindBody, payloadFields, type RunOpenBody } from '../attest/trace/bodies.ts';
+import { type InferenceIdentity, type KindBody, payloadFields, type RunOpenBody } from '../attest/trace/bodies.ts';
 import { type GuestCode, parseGuestCode } from '../attest/trace/guest.ts';
 import type { Head } from '../attest/trace/head.ts';
 import { readLines } from '../attest/trace/line-reader.ts';
@@ -27,7 +27,9 @@ export type RecoveryErrorCode =
   /** A line in the middle that this program never wrote. */
   | 'JOURNAL_CORRUPT'
   /** A payload that the run needs to go on was taken out. */
-  | 'PAYLOAD_WITHHELD';
+  | 'PAYLOAD_WITHHELD'
+  /** The run has another engine, operator or model. */
+  | 'OTHER_HOST';
 
 /** A journal from which no run can go on. */
 export class RecoveryError extends RuntimeError<RecoveryErrorCode> {
@@ -123,6 +125,27 @@ function finish(item: Unfinished, items: PastItem[]): Unfinished | undefined {
   if (item.fields.length > 0) return item;
   items.push({ type: 'record', head: item.head, record: item.record, payloads: item.payloads });
   return undefined;
+}
+
+/**
+ * Checks that a run goes on where it gives the same again, where its checkpoints can be signed, and where what it asks is answered by
+ * the model that its record 0 names.
+ *
+ * @throws {@link RecoveryError} `OTHER_HOST` naming what differs
+ */
+export function requireSameHost(
+  open: RunOpenBody,
+  host: { readonly engine: Hex; readonly operator: Hex; readonly identity: InferenceIdentity },
+): void {
+  const same = (field: string, found: string, here: string) => {
+    if (found === here) return;
+    throw new RecoveryError('OTHER_HOST', `the run has the ${field} ${found}, here is ${here}`, { at: { field } });
+  };
+  same('engine', open.engine, host.engine);
+  same('operator', open.operator, host.operator);
+  for (const part of Object.keys(host.identity) as (keyof InferenceIdentity)[]) {
+    same(`inference.${part}`, open.inference[part], host.identity[part]);
+  }
 }
 
 /**

@@ -6,7 +6,7 @@
 
 import type { Hex } from '../attest/core/bytes.ts';
 import { RuntimeError } from '../attest/core/error.ts';
-import { ManagerError, type RunManager } from './manager.ts';
+import { ManagerError, type RunManager } from './manager-types.ts';
 import { isOver } from './run-status.ts';
 
 /** What a sweep works with. */

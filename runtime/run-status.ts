@@ -12,7 +12,8 @@ import { dirname } from 'node:path';
 import type { Hex } from '../attest/core/bytes.ts';
 import { RuntimeError } from '../attest/core/error.ts';
 import { type Json, parseJson } from '../attest/encoding/canonical-json.ts';
-import type { RunCloseBody } from '../attest/trace/bodies.ts';
+import type { RunCloseBody, RunOpenBody } from '../attest/trace/bodies.ts';
+import type { RunResult, Suspension } from './run-types.ts';
 
 /** One start that waits for somebody; `index` and `at` are decimal. */
 export type WaitingStatus = {
@@ -50,6 +51,50 @@ export type RunStatus = {
 /** Whether a run has a closed trace. */
 export function isOver({ status }: Pick<RunStatus, 'status'>): boolean {
   return status !== 'running' && status !== 'suspended' && status !== 'broken';
+}
+
+/** The status of a run of which only its id is known. */
+export function emptyStatus(run: Hex, createdAt: number): RunStatus {
+  return {
+    run,
+    agent: '',
+    status: 'running',
+    reason: null,
+    waiting: [],
+    createdAt,
+    updatedAt: createdAt,
+    wakeAt: null,
+    parent: null,
+    records: 0,
+    output: null,
+    error: null,
+    seedFrom: 'operator',
+  };
+}
+
+/** The status of a run whose record 0 stands, at `at`. */
+export function openStatus(run: Hex, agent: string, open: RunOpenBody, at: bigint): RunStatus {
+  const { parent, seedFrom } = open;
+  return { ...emptyStatus(run, Number(at)), agent, parent, seedFrom, records: 1 };
+}
+
+/** The status of a run that is over, or put aside. */
+export function restingStatus(before: RunStatus, result: RunResult | Suspension, updatedAt: number): RunStatus {
+  if (result.status !== 'suspended') {
+    const { status, output, error, records } = result;
+    const over = { reason: null, waiting: [], wakeAt: null, output, error, records: Number(records) };
+    return { ...before, ...over, status, updatedAt };
+  }
+  const { reason, wakeAt } = result;
+  const waiting = result.waiting.map((one) => ({ ...one, index: one.index.toString(), at: Number(one.at) }));
+  return {
+    ...before,
+    status: 'suspended',
+    reason: reason === 'left' ? null : reason,
+    waiting,
+    updatedAt,
+    wakeAt: Number.isFinite(wakeAt) ? wakeAt : null,
+  };
 }
 
 /** Writes a status beside a journal; whole or not at all. */

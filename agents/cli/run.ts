@@ -12,7 +12,7 @@ import type { Hex } from '../../attest/core/bytes.ts';
 import { RuntimeError } from '../../attest/core/error.ts';
 import { type Json, parseJson } from '../../attest/encoding/canonical-json.ts';
 import { ControlError } from '../../runtime/control.ts';
-import type { RunManager } from '../../runtime/manager.ts';
+import type { RunManager } from '../../runtime/manager-types.ts';
 import type { RunStatus, WaitingStatus } from '../../runtime/run-status.ts';
 import { readInput } from './at-hand.ts';
 import { readEnvironment } from './environment.ts';

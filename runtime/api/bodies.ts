@@ -7,7 +7,7 @@
 import { z } from 'zod';
 import type { Hex } from '../../attest/core/bytes.ts';
 import type { Json } from '../../attest/encoding/canonical-json.ts';
-import type { ManagedAgent } from '../manager.ts';
+import type { ManagedAgent } from '../manager-types.ts';
 import type { RecordView } from '../record-feed.ts';
 import type { RunStatus } from '../run-status.ts';
 import { assertValue, ValueError } from '../sandbox/values.ts';

@@ -7,8 +7,8 @@
 import type { FastifyRequest } from 'fastify';
 import type { Hex } from '../../attest/core/bytes.ts';
 import type { Deployment } from '../../attest/trace/checkpoint.ts';
-import type { RunManager } from '../manager.ts';
-import { ManagerError } from '../manager.ts';
+import type { RunManager } from '../manager-types.ts';
+import { ManagerError } from '../manager-types.ts';
 import type { RunStatus } from '../run-status.ts';
 import { isRunId } from './queries.ts';
 import type { RequestBook } from './requests.ts';

@@ -15,7 +15,7 @@ import type { Limits } from '../../attest/trace/bodies.ts';
 import { hashGuestCode } from '../../attest/trace/guest.ts';
 import { jsonPayload } from '../../attest/trace/payload.ts';
 import { refuseValue } from '../../inference/protocol-faults.ts';
-import { type ManagedAgent, ManagerError } from '../manager.ts';
+import { type ManagedAgent, ManagerError } from '../manager-types.ts';
 import { type CallerRequest, createRequest } from '../plan.ts';
 import type { RunStatus } from '../run-status.ts';
 import type { CreateRunBody } from './bodies.ts';

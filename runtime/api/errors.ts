@@ -9,7 +9,7 @@ import { RuntimeError } from '../../attest/core/error.ts';
 import { type ErrorBody, type ErrorReply, toErrorReply } from '../../inference/api-errors.ts';
 import { ControlError, type ControlErrorCode } from '../control.ts';
 import { JournalError, type JournalErrorCode } from '../journal.ts';
-import { ManagerError, type ManagerErrorCode } from '../manager.ts';
+import { ManagerError, type ManagerErrorCode } from '../manager-types.ts';
 import { RetentionError, type RetentionErrorCode } from '../retention.ts';
 import { HostFault, type HostFaultCode } from '../sandbox/vm.ts';
 

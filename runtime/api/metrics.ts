@@ -10,7 +10,7 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import type { Hex } from '../../attest/core/bytes.ts';
 import { onceEnded } from '../../inference/response-end.ts';
 import type { RecordSeen } from '../ledger.ts';
-import type { RunManager } from '../manager.ts';
+import type { RunManager } from '../manager-types.ts';
 import { STATUSES } from './bodies.ts';
 
 /** The metrics of one runtime. */

@@ -13,7 +13,7 @@
 import type { FastifyInstance } from 'fastify';
 import { openHttpApp } from '../../inference/http-app.ts';
 import { addDocs } from '../../inference/routes/docs.ts';
-import { ManagerError, type RunManager } from '../manager.ts';
+import { ManagerError, type RunManager } from '../manager-types.ts';
 import { addBundle } from './bundle-route.ts';
 import type { RunContext } from './context.ts';
 import { toRunErrorReply } from './errors.ts';

@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import { TraceWriter } from '../../attest/trace/writer.ts';
 import { openJournal } from '../../runtime/journal.ts';
 import type { RecordSeen } from '../../runtime/ledger.ts';
-import type { ManagedAgent, RunManager } from '../../runtime/manager.ts';
+import type { ManagedAgent, RunManager } from '../../runtime/manager-types.ts';
 import { OFF_CHAIN } from '../../runtime/plan.ts';
 import { runAgent } from '../../runtime/run.ts';
 import { openQuickJsVm } from '../../runtime/sandbox/quickjs-vm.ts';

@@ -31,6 +31,18 @@ const COMMANDS = [
   'access-keys list',
   'access-keys revoke',
   'verify-receipt',
+  'run',
+  'serve runtime',
+  'runs list',
+  'runs show',
+  'runs cancel',
+  'runs pause',
+  'runs resume',
+  'runs approve',
+  'runs reconcile',
+  'runs bundle',
+  'runs forget',
+  'redact',
 ] as const;
 
 /** Lines and code spans that hold a command, cut into single ones. */

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { Hex } from '../../attest/core/bytes.ts';
 import type { Json } from '../../attest/encoding/canonical-json.ts';
 import { addressOf } from '../../attest/sign/secp256k1.ts';
-import type { ManagedAgent } from '../../runtime/manager.ts';
+import type { ManagedAgent } from '../../runtime/manager-types.ts';
 import { APPROVER_KEY } from '../support/kill-agents.ts';
 import { kindsOf, toyManaged, toyTools } from '../support/kill-cuts.ts';
 import { copyFolder, decide, openFolder, recordAt, untilStatus, verifyIn } from '../support/kill-folder.ts';

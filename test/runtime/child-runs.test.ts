@@ -5,7 +5,7 @@ import type { Hex } from '../../attest/core/bytes.ts';
 import type { Json } from '../../attest/encoding/canonical-json.ts';
 import { addressOf } from '../../attest/sign/secp256k1.ts';
 import { hashGuestCode } from '../../attest/trace/guest.ts';
-import type { ManagedAgent, RunManager } from '../../runtime/manager.ts';
+import type { ManagedAgent, RunManager } from '../../runtime/manager-types.ts';
 import { APPROVER_KEY } from '../support/kill-agents.ts';
 import { countingWorld, kindsOf, toyManaged } from '../support/kill-cuts.ts';
 import {

@@ -271,7 +271,7 @@ describe('a folder that a process left behind', () => {
     ] as const) {
       const folder = copyFolder(first.folder);
       const second = await openFolder(vm, [safeOrders], { ...ports, http: world.http }, folder);
-      expect(second.manager.get(run)).toMatchObject({ status: 'broken', error: { code: 'WRONG_STATE' } });
+      expect(second.manager.get(run)).toMatchObject({ status: 'broken', error: { code: 'OTHER_HOST' } });
       expect(second.manager.get(run).error?.message).toContain(what);
       expect(readFileSync(second.manager.bundle(run)).equals(before)).toBe(true);
     }

@@ -10,7 +10,7 @@ import { sha256 } from '../../attest/core/hash.ts';
 import type { Json } from '../../attest/encoding/canonical-json.ts';
 import { addressOf } from '../../attest/sign/secp256k1.ts';
 import { hashGuestCode } from '../../attest/trace/guest.ts';
-import type { ManagedAgent } from '../../runtime/manager.ts';
+import type { ManagedAgent } from '../../runtime/manager-types.ts';
 import { fetchFrom, managed } from './managed.ts';
 import { infer } from './toy-run.ts';
 

@@ -10,7 +10,7 @@ import { fromHex, type Hex } from '../../attest/core/bytes.ts';
 import { RuntimeError } from '../../attest/core/error.ts';
 import type { Approval } from '../../attest/trace/approval.ts';
 import { jsonPayload } from '../../attest/trace/payload.ts';
-import type { RunManager } from '../../runtime/manager.ts';
+import type { RunManager } from '../../runtime/manager-types.ts';
 import type { CallerRequest } from '../../runtime/plan.ts';
 import type { RunStatus } from '../../runtime/run-status.ts';
 import { openQuickJsVm } from '../../runtime/sandbox/quickjs-vm.ts';

@@ -16,7 +16,7 @@ import type { ChildRuns } from '../../attest/verify/child-runs.ts';
 import { trustSigner } from '../../attest/verify/trust.ts';
 import { verifyBundle } from '../../attest/verify/verifier.ts';
 import type { fetchHttp } from '../../runtime/http-fetch.ts';
-import type { ManagedAgent } from '../../runtime/manager.ts';
+import type { ManagedAgent } from '../../runtime/manager-types.ts';
 import { createRequest, OFF_CHAIN, planRun } from '../../runtime/plan.ts';
 import { planOf, readJournal } from '../../runtime/recovery.ts';
 import { createExecutor } from '../../runtime/replay.ts';

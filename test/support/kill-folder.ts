@@ -15,7 +15,7 @@ import { signApproval } from '../../attest/trace/approval.ts';
 import { verifyChildren } from '../../attest/verify/child-bundles.ts';
 import { trustSigner } from '../../attest/verify/trust.ts';
 import { verifyBundle } from '../../attest/verify/verifier.ts';
-import type { ManagedAgent, ManagerPorts, RunManager } from '../../runtime/manager.ts';
+import type { ManagedAgent, ManagerPorts, RunManager } from '../../runtime/manager-types.ts';
 import { OFF_CHAIN } from '../../runtime/plan.ts';
 import { createExecutor } from '../../runtime/replay.ts';
 import type { Vm } from '../../runtime/sandbox/vm.ts';

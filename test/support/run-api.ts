@@ -12,7 +12,7 @@ import { openRunMetrics } from '../../runtime/api/metrics.ts';
 import { runApiDocument } from '../../runtime/api/operations.ts';
 import { openRequestBook } from '../../runtime/api/requests.ts';
 import { buildRuntimeServer } from '../../runtime/api/server.ts';
-import type { ManagedAgent, ManagerPorts } from '../../runtime/manager.ts';
+import type { ManagedAgent, ManagerPorts } from '../../runtime/manager-types.ts';
 import { OFF_CHAIN } from '../../runtime/plan.ts';
 import { openApiJudge } from './api-document.ts';
 import { openManaged } from './managed.ts';

@@ -16,7 +16,7 @@ import { verifyChildren } from '../../attest/verify/child-bundles.ts';
 import { trustSigner } from '../../attest/verify/trust.ts';
 import { verifyBundle } from '../../attest/verify/verifier.ts';
 import type { InferenceClient } from '../../inference/client.ts';
-import type { ManagedAgent, ManagerPorts, RunManager } from '../../runtime/manager.ts';
+import type { ManagedAgent, ManagerPorts, RunManager } from '../../runtime/manager-types.ts';
 import { createExecutor, type Recomputer } from '../../runtime/replay.ts';
 import type { RunStatus } from '../../runtime/run-status.ts';
 import type { Vm } from '../../runtime/sandbox/vm.ts';

@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { SpanStatusCode } from '@opentelemetry/api';
 import { InMemorySpanExporter, type ReadableSpan, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import type { RunManager } from '../../../runtime/manager.ts';
+import type { RunManager } from '../../../runtime/manager-types.ts';
 import { openOtlpSpans } from '../../../runtime/telemetry/otlp.ts';
 import { createRunSpans } from '../../../runtime/telemetry/spans.ts';
 import { gatedModel, openRunApi } from '../../support/run-api.ts';
