@@ -86,7 +86,7 @@ export const CONFIGURATIONS: readonly Configuration[] = [
     ['--wasm-tier-mask-for-testing=715827882'],
     ['--wasm-enforce-bounds-checks'],
     ['--single-threaded'],
-    ['--no-sparkplug', '--always-sparkplug', '--max-lazy'],
+    ['--always-sparkplug'],
     ['--stress-compaction', '--gc-interval=5000'],
     ...(process.arch === 'x64' ? [['--no-enable-avx', '--no-enable-sse4-1']] : []),
   ].map((flags): Configuration => ({ name: flags.join(' '), flags })),
