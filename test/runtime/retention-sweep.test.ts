@@ -25,10 +25,13 @@ async function withRuns() {
 
 describe('retention by age', () => {
   it('takes what is over for long enough, once, and nothing else', async () => {
-    const { sweepAt, manager, done, waiting } = await withRuns();
+    const { sweepAt, ports, manager, done, waiting } = await withRuns();
     expect(await sweepAt(Date.now() + 6 * DAY, 7)).toBe(0);
     expect(manager.get(done.id).output).toEqual({ n: 1 });
-    expect(await sweepAt(Date.now() + 8 * DAY, 7)).toBe(1);
+    const forgotten: Hex[] = [];
+    const forget = async (run: Hex) => void forgotten.push(run);
+    expect(await sweepPayloads({ ...ports(Date.now() + 8 * DAY), manager, forget }, 7 * DAY)).toBe(1);
+    expect(forgotten).toEqual([done.id]);
     expect(manager.get(done.id).output).toBeNull();
     expect(manager.get(waiting.id).status).toBe('suspended');
     expect(await sweepAt(Date.now() + 8 * DAY, 7)).toBe(0);
@@ -88,6 +91,9 @@ describe('a run whose model is another now', () => {
     const { send } = await openRunApi({ folder: first.folder, ports: { identity } });
     const response = await send('POST', `/v1/runs/${id}/cancel`);
     expect([response.status, response.json.error?.code]).toEqual([409, 'wrong_state']);
-    expect((await send('GET', `/v1/runs/${id}`)).json.status).toBe('broken');
+    const shown = (await send('GET', `/v1/runs/${id}`)).json;
+    expect(shown).toMatchObject({ status: 'broken', error: { message: 'the run cannot go on here' } });
+    // Why is the operator's to know, not a client's.
+    expect(response.text).not.toContain(identity.signer);
   });
 });

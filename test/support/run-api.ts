@@ -29,6 +29,12 @@ const count: ToyGuest = async (ctx) => {
   return { n };
 };
 
+/** Asks the model twice. */
+const askTwice: ToyGuest = async (ctx) => {
+  await ctx.call('inference', infer('first?'));
+  return (await ctx.call('inference', infer('second?'))) as Json;
+};
+
 /** Asks the model, which answers when the test lets it. */
 const ask: ToyGuest = async (ctx) => (await ctx.call('inference', infer('how long?'))) as Json;
 
@@ -49,7 +55,7 @@ const fail: ToyGuest = async () => {
 const delegate: ToyGuest = async (ctx) => ctx.call('run.child', { agent: 'approve', input: null });
 
 /** Agents by the name of their guest. */
-export const API_GUESTS: Readonly<Record<string, ToyGuest>> = { count, bulk, ask, approve, fail, delegate };
+export const API_GUESTS: Readonly<Record<string, ToyGuest>> = { count, bulk, ask, askTwice, approve, fail, delegate };
 
 function code(source: string): GuestCode {
   return {

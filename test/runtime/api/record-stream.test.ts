@@ -126,13 +126,23 @@ describe('the stream of records', () => {
     const api = await openRunApi({ server: { streams: { stallMs: 300, pingMs: 60_000, maxStreams: 1 } } });
     const url = new URL(await api.listen());
     const { id } = await api.settled('bulk');
-    const made = vi.spyOn(api.manager, 'records');
+    const { manager } = api;
+    const records = manager.records.bind(manager);
+    let taken = 0;
+    const made = vi.spyOn(manager, 'records').mockImplementationOnce(async function* (...args) {
+      for await (const view of records(...args)) {
+        taken += 1;
+        yield view;
+      }
+    });
     const socket = connect(Number(url.port), url.hostname);
     onTestFinished(() => void socket.destroy());
     socket.pause();
     socket.on('error', () => {});
     socket.write(`GET /v1/runs/${id}/records HTTP/1.1\r\nhost: ${url.host}\r\n\r\n`);
     await vi.waitFor(() => expect(made).toHaveBeenCalledTimes(1));
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(taken).toBeLessThan(manager.get(id).records);
     // Its place is free again for the next.
     const next = await vi.waitFor(async () => {
       const stream = await follow(`${url.origin}/v1/runs/${id}/records?from=40`);

@@ -7,7 +7,7 @@ import type { RunManager } from '../../../runtime/manager-types.ts';
 import { openOtlpSpans } from '../../../runtime/telemetry/otlp.ts';
 import { createRunSpans } from '../../../runtime/telemetry/spans.ts';
 import { gatedModel, openRunApi } from '../../support/run-api.ts';
-import { toyRun } from '../../support/toy-run.ts';
+import { toyClient, toyRun } from '../../support/toy-run.ts';
 
 /** Spans of everything that the manager of an API does. */
 async function traced(options: Parameters<typeof openRunApi>[0] = {}) {
@@ -123,6 +123,28 @@ describe('spans of a run', () => {
     expect(next.spans()).toHaveLength(2);
     expect(chat.parentSpanContext?.spanId).toBe(root.spanContext().spanId);
     expect(chat.startTime[0]).toBeGreaterThanOrEqual(root.startTime[0]);
+  });
+
+  it('that ended before a restart are not sent again', async () => {
+    let answers = 0;
+    const inference = {
+      complete: async (...args: Parameters<typeof toyClient.complete>) => {
+        answers += 1;
+        if (answers === 2) await new Promise((resolve) => args[2]?.addEventListener('abort', resolve));
+        return toyClient.complete(...args);
+      },
+    };
+    const first = await traced({ ports: { inference } });
+    const { id } = (await first.send('POST', '/v1/runs', { agent: 'askTwice', input: null })).json;
+    await vi.waitFor(() => expect(answers).toBe(2));
+    await first.close();
+    expect(first.spans().map(({ name }) => name)).toEqual(['chat toy-model']);
+    const next = await traced({ folder: first.folder });
+    await next.manager.settled(id);
+    expect(next.spans().map(({ name }) => name)).toEqual(['chat toy-model', 'invoke_agent askTwice']);
+    const [before, after] = [first.spans()[0], next.spans()[0]];
+    expect(after?.spanContext().spanId).not.toBe(before?.spanContext().spanId);
+    expect(after?.parentSpanContext?.spanId).toBe(before?.parentSpanContext?.spanId);
   });
 
   it('of tools hold what tools do', async () => {
