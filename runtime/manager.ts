@@ -60,9 +60,6 @@ import type { RunPlan, RunResult, Suspension } from './run-types.ts';
 import { Watchers } from './watchers.ts';
 import { readWithheldStatus } from './withheld-status.ts';
 
-export type { CreateRun, ManagedAgent, ManagerErrorCode, ManagerPorts, RunManager } from './manager-types.ts';
-export { ManagerError } from './manager-types.ts';
-
 export declare namespace openRunManager {
   type Options = {
     /** Folder of the journals; made if it is not there. */
