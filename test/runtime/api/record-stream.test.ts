@@ -123,7 +123,7 @@ describe('the stream of records', () => {
   });
 
   it('cuts a reader that reads nothing, and holds little for it meanwhile', async () => {
-    const api = await openRunApi({ server: { streams: { stallMs: 300, pingMs: 60_000, maxStreams: 1 } } });
+    const api = await openRunApi({ server: { streams: { stallMs: 1500, pingMs: 60_000, maxStreams: 1 } } });
     const url = new URL(await api.listen());
     const { id } = await api.settled('bulk');
     const { manager } = api;
@@ -141,7 +141,7 @@ describe('the stream of records', () => {
     socket.on('error', () => {});
     socket.write(`GET /v1/runs/${id}/records HTTP/1.1\r\nhost: ${url.host}\r\n\r\n`);
     await vi.waitFor(() => expect(made).toHaveBeenCalledTimes(1));
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    await new Promise((resolve) => setTimeout(resolve, 1200));
     expect(taken).toBeLessThan(manager.get(id).records);
     // Its place is free again for the next.
     const next = await vi.waitFor(async () => {
