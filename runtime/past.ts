@@ -110,7 +110,7 @@ export class Past {
     this.#ledger.take();
     this.#ledger.settle(started, record);
     await started.guest?.run?.close();
-    if (breaksOff && 'reason' in record.body) this.brokenOff = STATUS_OF_LOSS[record.body.reason];
+    if (breaksOff && 'reason' in record.body) this.brokenOff ??= STATUS_OF_LOSS[record.body.reason];
     else await this.#ports.give(started.owner, deliveryOf(record, payloads, started.call.id), head.at);
   }
 

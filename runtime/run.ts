@@ -153,7 +153,14 @@ class Run {
     const run = this.#guests.open({ code: agent, entry: 'agent', input, fuel: this.#ledger.agentLimit, index: 0n, at });
     this.#agent = { by: null, tool: null, run };
     await this.#agentMoved(await run.start());
-    await this.#past.replay();
+    try {
+      await this.#past.replay();
+    } catch (error) {
+      // What was not to be had then is not to be had now; how the run was closed for it stands in the journal.
+      if (!(error instanceof OutOfBudget) || this.#writer.next === undefined) throw error;
+      this.#past.brokenOff = 'out-of-budget';
+      await this.#past.replay();
+    }
     if (this.#past.closed !== undefined) return undefined;
     if (this.#ended === undefined && this.#past.brokenOff !== undefined) {
       throw new Stopped(this.#past.brokenOff);
