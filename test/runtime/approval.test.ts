@@ -6,7 +6,17 @@ import { addressOf } from '../../attest/sign/secp256k1.ts';
 import type { ManagedAgent } from '../../runtime/manager-types.ts';
 import { APPROVER_KEY } from '../support/kill-agents.ts';
 import { kindsOf, toyManaged, toyTools } from '../support/kill-cuts.ts';
-import { copyFolder, decide, openFolder, recordAt, untilStatus, verifyIn } from '../support/kill-folder.ts';
+import {
+  copyFolder,
+  decide,
+  openFolder,
+  order,
+  recordAt,
+  until,
+  untilStatus,
+  verifyIn,
+} from '../support/kill-folder.ts';
+import { fetchFrom } from '../support/managed.ts';
 import { CALLER_KEY, OPERATOR_KEY } from '../support/toy-run.ts';
 import { type ToyGuest, toyVm } from '../support/toy-vm.ts';
 
@@ -34,6 +44,8 @@ const GUESTS: Readonly<Record<string, ToyGuest>> = {
     const answers = await Promise.all([ctx.call('human.approve', ask('a')), ctx.call('human.approve', ask('b'))]);
     return answers.map((answer) => decision(answer).note);
   },
+  busy: async (ctx) =>
+    Promise.all([ctx.call('http.fetch', order('slow')), ctx.call('human.approve', ask('meanwhile?'))]),
   tooled: async (ctx) => ctx.call('tool', { name: 'asks', input: null }),
 };
 const vm = toyVm(GUESTS);
@@ -207,6 +219,23 @@ describe('a run that asks a person', () => {
     );
     expect(await untilStatus(manager, run, 'done')).toMatchObject({ output: ['first', 'second'] });
     expect(await verifyIn(vm, manager, run)).toMatchObject({ verdict: 'MATCH' });
+  });
+
+  it('has signed what it asks before it asks, though other work goes on', async () => {
+    const world = { http: () => new Promise<never>(() => {}) };
+    const { manager } = await openFolder(
+      vm,
+      [toyManaged('busy', { grants: [approving(APPROVER), fetchFrom('http://shop.test')] })],
+      world,
+    );
+    const { run } = await manager.create({ agent: 'busy', input: 1 });
+    await until(() =>
+      /"capability":"human.approve"[^]*\n\{"checkpoint":/.test(readFileSync(manager.bundle(run), 'utf8')),
+    );
+    expect(manager.get(run).status).toBe('running');
+    const word = await decide(manager, run, '5', APPROVER, APPROVER_KEY);
+    await manager.approve(run, 5n, word);
+    await manager.cancel(run);
   });
 
   it('may be a tool, by the approvers of the tool alone', async () => {

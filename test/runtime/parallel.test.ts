@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { type Entry, readEntries } from '../../agents/demo/forge.ts';
 import type { Json } from '../../attest/encoding/canonical-json.ts';
-import { beginRun, kindsOf, toyManaged, toyTools, verifyRun } from '../support/kill-cuts.ts';
+import { beginRun, itemEnds, kindsOf, resumeRun, toyManaged, toyTools, verifyRun } from '../support/kill-cuts.ts';
 import { fetchFrom } from '../support/managed.ts';
 import { type ToyGuest, toyVm } from '../support/toy-vm.ts';
 
@@ -54,6 +54,14 @@ const GUESTS: Readonly<Record<string, ToyGuest>> = {
     ctx.call('tool', { name: 'posts', input: 'x' }).catch(() => null);
     ctx.call('http.fetch', post('y')).catch(() => null);
     return ctx.call('http.fetch', post('z')).then(() => 'gone');
+  },
+  left: async (ctx) => [await ctx.call('tool', { name: 'quits', input: null }), await ctx.call('kv.get', { key: 'a' })],
+  quits: async (ctx) => {
+    ctx.call('http.fetch', post('left')).catch(() => null);
+    await ctx.call('random.bytes', { length: 1 });
+    // Never decided: the tool is over.
+    ctx.call('random.bytes', { length: 2 }).catch(() => null);
+    return 'quit';
   },
   starving: async (ctx) => {
     const use = (input: string) =>
@@ -123,6 +131,24 @@ describe('calls side by side', () => {
       ['tool.lost', 'CANCELLED'],
     ]);
     expect(await verifyRun(vm, bytes)).toMatchObject({ verdict: 'MATCH', lost: 3 });
+  });
+
+  it('of a tool are lost when the tool has ended, and the agent goes on', async () => {
+    const entry = toyManaged('left', { tools: toyTools({ quits: [shop, { capability: 'random.bytes' }] }) });
+    const { bytes, result } = await beginRun(vm, entry, null, answering() as never);
+    expect(result).toMatchObject({ status: 'done', output: ['quit', null] });
+    const kinds = kindsOf(bytes);
+    expect(kinds.slice(kinds.indexOf('host.lost'), kinds.indexOf('host.lost') + 3)).toEqual([
+      'host.lost',
+      'tool.end',
+      'agent',
+    ]);
+    expect(await verifyRun(vm, bytes)).toMatchObject({ verdict: 'MATCH', lost: 1 });
+    for (const { end } of itemEnds(bytes)) {
+      const again = await resumeRun(vm, bytes.subarray(0, end), answering() as never);
+      expect(again.result, `cut at ${end}`).toMatchObject({ status: 'done', output: ['quit', null] });
+      expect(await verifyRun(vm, again.bytes)).toMatchObject({ verdict: 'MATCH', lost: 1 });
+    }
   });
 
   it('are granted no more fuel together than the run has, and wait for what others leave', async () => {

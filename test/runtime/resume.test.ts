@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Json } from '../../attest/encoding/canonical-json.ts';
+import type { Limits } from '../../attest/trace/bodies.ts';
 import { RunControl } from '../../runtime/control.ts';
 import type { ManagedAgent } from '../../runtime/manager-types.ts';
 import { readJournal } from '../../runtime/recovery.ts';
@@ -73,7 +74,8 @@ const AGENTS: Readonly<Record<string, ManagedAgent>> = {
   'calls left behind': managed(
     'leaves',
     `await call('kv.put', { key: 'a', value: '1' });
-    return call('tool', { name: 'leaves', input: null });`,
+    const left = await call('tool', { name: 'leaves', input: null });
+    return [left, await call('kv.get', { key: 'a' })];`,
     {
       tools: {
         leaves: {
@@ -85,7 +87,7 @@ const AGENTS: Readonly<Record<string, ManagedAgent>> = {
   ),
 };
 
-const order = (n: number, method = 'POST'): Json => ({
+const order = (n: number | string, method = 'POST'): Json => ({
   url: 'http://shop.test/',
   method,
   headers: {},
@@ -99,6 +101,16 @@ const TOYS: Readonly<Record<string, ToyGuest>> = {
     for (let i = 0; i < 3; i++) out.push(bodyOf(await ctx.call('http.fetch', order(i))));
     out.push(await ctx.call('clock.now', {}), await ctx.call('http.fetch', order(0, 'GET')));
     return out;
+  },
+  spender: async (ctx) => {
+    await ctx.call('http.fetch', order('x'.repeat(300)));
+    await ctx.call('inference', infer('y'.repeat(300)));
+    const tool = ctx.call('tool', { name: 'spends', input: 'z'.repeat(300) });
+    return [await Promise.all([tool, ctx.call('kv.put', { key: 'k', value: 'w'.repeat(400) })]), 'q'.repeat(500)];
+  },
+  spends: async (ctx) => {
+    await ctx.call('http.fetch', order('v'.repeat(300)));
+    return 'u'.repeat(300);
   },
   small: async (ctx) => ctx.call('random.bytes', { length: 4 }),
   fan: async (ctx) => {
@@ -246,6 +258,32 @@ describe('a journal that is none of this run', () => {
       code: 'JOURNAL_MISMATCH',
     });
     expect(appended).toEqual([]);
+  });
+});
+
+describe('a run that is out of budget', () => {
+  const grants = { grants: [shop], tools: toyTools({ spends: [shop] }) };
+  it.each([
+    [{ bytes: '2500' }, 'an end of the agent'],
+    [{ bytes: '3220' }, 'a start'],
+    [{ bytes: '3580' }, 'a start of a tool'],
+    [{ bytes: '3940' }, 'an end of a tool’s call'],
+    [{ bytes: '4180' }, 'a start beside a tool'],
+    [{ bytes: '4780' }, 'a result of a tool'],
+    [{ bytes: '5140' }, 'an output of the agent'],
+    [{ fuel: '300000000' }, 'fuel for a tool'],
+    [{ tokens: '60' }, 'tokens'],
+  ] as readonly (readonly [Partial<Limits>, string])[])('is over wherever it was cut: %j, %s', async (limits) => {
+    const whole = await beginRun(toy, toyManaged('spender', { ...grants, limits }), null, countingWorld());
+    expect(whole.result).toMatchObject({ status: 'out-of-budget', error: { code: 'OUT_OF_BUDGET' } });
+    expect(await verifyRun(toy, whole.bytes)).toMatchObject({ verdict: 'MATCH', status: 'out-of-budget' });
+    for (const { end } of itemEnds(whole.bytes).slice(-5)) {
+      const again = await resumeRun(toy, whole.bytes.subarray(0, end), countingWorld());
+      // What was lost is CANCELLED in the journal, whatever it was lost for.
+      expect(['out-of-budget', 'cancelled'], `cut at ${end}`).toContain(again.result.status);
+      expect(kindsOf(again.bytes)).toEqual(kindsOf(whole.bytes));
+      expect(await verifyRun(toy, again.bytes)).toMatchObject({ verdict: 'MATCH' });
+    }
   });
 });
 
