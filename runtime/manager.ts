@@ -330,9 +330,9 @@ class Manager implements RunManager {
 
   #plan(entry: ManagedAgent, caller: CallerRequest, parent?: { readonly run: Hex; readonly index: string }) {
     const { deployment, identity, now, random, vm } = this.#ports;
-    // The whole second after the wall time: record 0, from which that counts, is still to be written.
+    // A whole second after the wall time at least: record 0, from which that counts, is still to be written.
     const wallMs = Math.min(Number(caller.limits.wallMs), LONGEST_WALL_MS);
-    const deadline = BigInt(Math.floor((now() + wallMs) / 1000) + 1);
+    const deadline = BigInt(Math.floor((now() + wallMs) / 1000) + 2);
     return planRun({
       caller,
       agent: entry.agent,
