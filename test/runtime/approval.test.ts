@@ -230,7 +230,7 @@ describe('a run that asks a person', () => {
     );
     const { run } = await manager.create({ agent: 'busy', input: 1 });
     await until(() =>
-      /"capability":"human.approve"[^]*\n\{"checkpoint":/.test(readFileSync(manager.bundle(run), 'utf8')),
+      /"capability":"human.approve".*\n\{"checkpoint":/s.test(readFileSync(manager.bundle(run), 'utf8')),
     );
     expect(manager.get(run).status).toBe('running');
     const word = await decide(manager, run, '5', APPROVER, APPROVER_KEY);

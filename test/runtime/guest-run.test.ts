@@ -110,10 +110,16 @@ describe('a guest whose session is lost', () => {
   });
 
   it('that has ended hears nothing more, and makes no call twice', async () => {
-    const vm = toyVm({ one: async (ctx) => ctx.call('a', null) });
+    const vm = toyVm({
+      one: async (ctx) => {
+        const value = await ctx.call('a', null);
+        ctx.call('b', null).catch(() => null);
+        return value;
+      },
+    });
     const guest = new GuestRun(vm, { ...options, source: 'one', input: null } as VmOptions);
     expect((await guest.start()).calls).toHaveLength(1);
-    expect(await guest.deliver(give(1), 1)).toMatchObject({ status: 'done', value: 1 });
+    expect(await guest.deliver(give(1), 1)).toMatchObject({ status: 'done', value: 1, calls: [{ method: 'b' }] });
     expect(await guest.deliver(give(2), 2)).toMatchObject({ status: 'done', value: 1, calls: [] });
   });
 });

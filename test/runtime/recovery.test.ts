@@ -9,6 +9,7 @@ import { type ToyGuest, toyVm } from '../support/toy-vm.ts';
 
 const GUESTS: Readonly<Record<string, ToyGuest>> = {
   agent: async (ctx) => [await ctx.call('kv.get', { key: 'a' }), await ctx.call('tool', { name: 'one', input: 1 })],
+  asks: async (ctx) => ctx.call('human.approve', { summary: '?', details: null, timeoutMs: 0 }),
   one: async (ctx) => ctx.input,
   two: async () => null,
 };
@@ -34,6 +35,25 @@ describe('a journal', () => {
   it('is closed by its closed checkpoint alone', async () => {
     for (const { end } of itemEnds(whole).slice(0, -1)) {
       expect((await readJournal([whole.subarray(0, end)])).closed).toBe(false);
+    }
+  });
+
+  it('is not closed by the checkpoint of a run that was put aside', async () => {
+    const asking = toyManaged('asks', { grants: [{ capability: 'human.approve', approvers: [] }] });
+    const { bytes, result } = await beginRun(vm, asking, null);
+    expect(result.status).toBe('suspended');
+    const { items, closed } = await readJournal([bytes]);
+    expect(items.at(-1)?.type).toBe('checkpoint');
+    expect(closed).toBe(false);
+  });
+
+  it('is kept up to its last whole item, wherever it is cut', async () => {
+    const ends = itemEnds(whole).map(({ end }) => end);
+    const first = ends[0] as number;
+    const sizes = Array.from({ length: Math.ceil((whole.length - first) / 31) }, (_, i) => first + 31 * i);
+    for (const size of [...sizes, ...ends, ...ends.map((end) => end - 1).slice(1)]) {
+      const { keepBytes } = await readJournal([whole.subarray(0, size)]);
+      expect(keepBytes, `cut at ${size}`).toBe(ends.findLast((end) => end <= size));
     }
   });
 

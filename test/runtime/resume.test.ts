@@ -4,6 +4,7 @@ import type { Limits } from '../../attest/trace/bodies.ts';
 import { RunControl } from '../../runtime/control.ts';
 import type { ManagedAgent } from '../../runtime/manager-types.ts';
 import { readJournal } from '../../runtime/recovery.ts';
+import { HostFault, type Vm } from '../../runtime/sandbox/vm.ts';
 import {
   beginRun,
   countingWorld,
@@ -112,6 +113,12 @@ const TOYS: Readonly<Record<string, ToyGuest>> = {
     await ctx.call('http.fetch', order('v'.repeat(300)));
     return 'u'.repeat(300);
   },
+  abandons: async (ctx) => {
+    const others = [ctx.call('http.fetch', order('a')), ctx.call('tool', { name: 'slow', input: null })];
+    await new Promise<void>((resolve) => void ctx.call('random.bytes', { length: 1 }).then(() => resolve()));
+    return (await Promise.all(others)).length;
+  },
+  slow: async (ctx) => ctx.call('http.fetch', order('b')),
   small: async (ctx) => ctx.call('random.bytes', { length: 4 }),
   fan: async (ctx) => {
     const use = (n: number) => ctx.call('tool', { name: 'buy', input: n });
@@ -262,6 +269,14 @@ describe('a journal that is none of this run', () => {
 });
 
 describe('a run that is out of budget', () => {
+  it('gives its agent no more fuel than it has itself', async () => {
+    const spins = AGENTS['an agent out of fuel'] as ManagedAgent;
+    const short = { ...thrifty(spins), limits: { ...spins.limits, fuel: '1500000' } };
+    const { bytes, result } = await beginRun(vm, short, null);
+    expect(result).toMatchObject({ status: 'failed', error: { code: 'OUT_OF_FUEL' } });
+    expect(await verifyRun(vm, bytes)).toMatchObject({ verdict: 'MATCH', status: 'failed' });
+  });
+
   const grants = { grants: [shop], tools: toyTools({ spends: [shop] }) };
   it.each([
     [{ bytes: '2500' }, 'an end of the agent'],
@@ -345,6 +360,41 @@ describe('a run that was being broken off', () => {
       expect(kindsOf(again.bytes)).toEqual(kindsOf(whole.bytes));
       expect(await verifyRun(vm, again.bytes)).toMatchObject({ verdict: 'MATCH', status });
     }
+  });
+
+  it('abandoned: stays so wherever the process ended', async () => {
+    const abandons = toyManaged('abandons', { grants: [shop], tools: toyTools({ slow: [shop] }) });
+    let faults = 0;
+    const failing: Vm = {
+      ...toy,
+      open: async (options) => {
+        const session = await toy.open(options);
+        if (options.entry !== 'agent') return session;
+        // The host fails where the agent should move on: its record is missing.
+        const deliver = async (): Promise<never> => {
+          faults += 1;
+          throw new HostFault('HOST_INTERNAL', 'as told');
+        };
+        return { ...session, deliver };
+      },
+    };
+    const slow: CutHttp = (grant, request, options) => never(grant, request, options);
+    const whole = await beginRun(failing, abandons, null, { http: slow });
+    expect(faults).toBe(1);
+    expect(whole.result).toMatchObject({ status: 'abandoned', error: { code: 'HOST_INTERNAL' } });
+    const ends = itemEnds(whole.bytes);
+    const kinds = kindsOf(whole.bytes);
+    const first = ends.findIndex(({ kind }) => kind.endsWith('.lost'));
+    expect(kinds.slice(-4)).toEqual(['host.end', 'tool.lost', 'host.lost', 'run.close']);
+    for (const { end } of ends.slice(first)) {
+      const again = await resumeRun(toy, whole.bytes.subarray(0, end), countingWorld());
+      expect(again.result.status, `cut at ${end}`).toBe('abandoned');
+      expect(kindsOf(again.bytes)).toEqual(kinds);
+      expect(await verifyRun(toy, again.bytes)).toMatchObject({ verdict: 'MATCH', status: 'abandoned' });
+    }
+    // Before the first loss nothing was broken off: another process goes on.
+    const calm = await resumeRun(toy, whole.bytes.subarray(0, ends[first - 1]?.end), countingWorld());
+    expect(calm.result.status).toBe('done');
   });
 });
 
