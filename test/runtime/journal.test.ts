@@ -48,7 +48,7 @@ describe('a journal', () => {
   });
 
   it('names a folder that is missing', async () => {
-    await expect(openJournal(join(folder, 'none', 'x.trace'))).rejects.toMatchObject({ code: 'JOURNAL_UNWRITABLE' });
+    await expect(openJournal(join(folder, 'none', 'x.trace'))).rejects.toMatchObject({ code: 'JOURNAL_MISSING' });
   });
 });
 

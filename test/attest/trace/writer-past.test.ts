@@ -127,9 +127,9 @@ describe('a writer with a past', () => {
     const [first, second] = journaled.items as [PastItem, PastItem];
     if (first.type !== 'record' || second.type !== 'record') throw new Error('no records');
     for (const head of [
-      { ...second.head, prev: new Uint8Array(32) },
-      { ...second.head, post: new Uint8Array(32) },
-      { ...second.head, facts: new Uint8Array(32) },
+      { ...second.head, prev: new Uint8Array(32).fill(7) },
+      { ...second.head, post: new Uint8Array(32).fill(7) },
+      { ...second.head, facts: new Uint8Array(32).fill(7) },
     ]) {
       const { writer } = writerOver([first, { ...second, head }]);
       writer.take();
