@@ -114,7 +114,7 @@ const TOYS: Readonly<Record<string, ToyGuest>> = {
     return 'u'.repeat(300);
   },
   abandons: async (ctx) => {
-    const others = [ctx.call('http.fetch', order('a')), ctx.call('tool', { name: 'slow', input: null })];
+    const others = [ctx.call('tool', { name: 'slow', input: null }), ctx.call('http.fetch', order('a'))];
     await new Promise<void>((resolve) => void ctx.call('random.bytes', { length: 1 }).then(() => resolve()));
     return (await Promise.all(others)).length;
   },
@@ -385,7 +385,7 @@ describe('a run that was being broken off', () => {
     const ends = itemEnds(whole.bytes);
     const kinds = kindsOf(whole.bytes);
     const first = ends.findIndex(({ kind }) => kind.endsWith('.lost'));
-    expect(kinds.slice(-4)).toEqual(['host.end', 'tool.lost', 'host.lost', 'run.close']);
+    expect(kinds.slice(-4)).toEqual(['host.end', 'host.lost', 'tool.lost', 'run.close']);
     for (const { end } of ends.slice(first)) {
       const again = await resumeRun(toy, whole.bytes.subarray(0, end), countingWorld());
       expect(again.result.status, `cut at ${end}`).toBe('abandoned');
