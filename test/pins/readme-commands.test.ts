@@ -172,7 +172,8 @@ describe('facts of README', () => {
       for (const entry of readdirSync(join(ROOT, folder), { recursive: true, withFileTypes: true })) {
         if (!entry.isFile() || !/\.(ts|mjs)$/.test(entry.name)) continue;
         const source = readFileSync(join(entry.parentPath, entry.name), 'utf8');
-        for (const [, name = ''] of source.matchAll(/\benv(?:\.|\[')((?:TRACEBOND|XDG|HF|OTEL)_[A-Z_]+)/g)) read.add(name);
+        for (const [, name = ''] of source.matchAll(/\benv(?:\.|\[')((?:TRACEBOND|XDG|HF|OTEL)_[A-Z_]+)/g))
+          read.add(name);
       }
     }
     expect([...read].sort()).toEqual(told.sort());
