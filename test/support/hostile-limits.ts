@@ -163,7 +163,7 @@ export const HOSTILE_LIMITS: Readonly<Record<string, readonly HostileGuest[]>> =
     ['import over the network', 'TOOL_ERROR', 'await import("http://127.0.0.1:1/x.js");'],
     ['import of itself', 'TOOL_ERROR', 'await import("bundle.js");'],
     ['import of std and os', 'TOOL_ERROR', 'try { await import("std"); } catch { await import("os"); }'],
-    ['import of JSON', 'TOOL_ERROR', 'await import("/work/package.json", { with: { type: "json" } });'],
+    ['import of JSON', 'TOOL_ERROR', 'await import("/app/package.json", { with: { type: "json" } });'],
     ['import of an object', 'TOOL_ERROR', 'await import({ toString() { return "os"; } });'],
     ['import of an object that never answers', 'OUT_OF_FUEL', 'await import({ toString() { for (;;); } });'],
     ['import without end', 'OUT_OF_FUEL', 'for (;;) await import("x").catch(() => {});'],
