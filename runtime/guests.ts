@@ -4,8 +4,7 @@
  * @module
  */
 
-import type { Json } from '../attest/encoding/canonical-json.ts';
-import { computeGuestSeed, type GuestCode } from '../attest/trace/guest.ts';
+import { type GuestPlace, guestStartOf } from '../attest/trace/guest.ts';
 import type { RunState } from '../attest/trace/state.ts';
 import { GuestRun } from './guest-run.ts';
 import type { Guest } from './ledger.ts';
@@ -25,28 +24,9 @@ export class Guests {
     this.#state = state;
   }
 
-  /** A guest that was not started yet; `index` and `at` are those of the record that starts it. */
-  open(start: {
-    readonly code: GuestCode;
-    readonly entry: 'agent' | { readonly tool: string };
-    readonly input: Json;
-    readonly fuel: bigint;
-    readonly index: bigint;
-    readonly at: bigint;
-  }): GuestRun {
-    const { code, entry, input, fuel, index, at } = start;
-    const run = new GuestRun(this.#vm, {
-      language: code.language,
-      source: code.source,
-      entry,
-      input,
-      fuel,
-      memoryBytes: code.limits.memoryMb * 2 ** 20,
-      outputBytes: code.limits.outputBytes,
-      wallMs: WALL_MS,
-      seed: computeGuestSeed(this.#state.runSeed, index),
-      startTimeMs: Number(at),
-    });
+  /** A guest that was not started yet. */
+  open(place: GuestPlace): GuestRun {
+    const run = new GuestRun(this.#vm, guestStartOf(place, this.#state.runSeed, WALL_MS));
     this.#open.add(run);
     return run;
   }

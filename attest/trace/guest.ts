@@ -65,6 +65,36 @@ export function computeGuestSeed(runSeed: Digest, index: bigint): Digest {
   return sha256(utf8('tracebond/vm/1'), runSeed, uintBytes(index, 8));
 }
 
+/** Which guest is started where: `index` and `at` are those of the record that starts it, 0 and record 0's for the agent. */
+export type GuestPlace = {
+  readonly code: GuestCode;
+  readonly entry: 'agent' | { readonly tool: string };
+  readonly input: Json;
+  readonly fuel: bigint;
+  readonly index: bigint;
+  readonly at: bigint;
+};
+
+/**
+ * With what a guest is started. The run and whoever executes it again start it alike.
+ *
+ * @param wallMs - most milliseconds of its own work; no result depends on it
+ */
+export function guestStartOf({ code, entry, input, fuel, index, at }: GuestPlace, runSeed: Digest, wallMs: number) {
+  return {
+    language: code.language,
+    source: code.source,
+    entry,
+    input,
+    fuel,
+    memoryBytes: code.limits.memoryMb * 2 ** 20,
+    outputBytes: code.limits.outputBytes,
+    wallMs,
+    seed: computeGuestSeed(runSeed, index),
+    startTimeMs: Number(at),
+  };
+}
+
 /** Bytes of `random.bytes`: SHA-256("tracebond/random/1" || run seed || index of its start || block 4) …, cut to length. */
 export function computeRandomBytes(runSeed: Digest, index: bigint, length: number): Uint8Array {
   const blocks: Uint8Array[] = [];

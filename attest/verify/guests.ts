@@ -8,7 +8,14 @@
  */
 
 import type { Json } from '../encoding/canonical-json.ts';
-import { computeGuestSeed, type GuestCall, type GuestCode, type GuestDelivery, grantToolFuel } from '../trace/guest.ts';
+import {
+  type GuestCall,
+  type GuestCode,
+  type GuestDelivery,
+  type GuestPlace,
+  grantToolFuel,
+  guestStartOf,
+} from '../trace/guest.ts';
 import type { OpenStart, RunState } from '../trace/state.ts';
 import { type Executor, ExecutorFault, type GuestSession, type GuestState } from './executor.ts';
 import type { CannotCode } from './verdict.ts';
@@ -63,7 +70,10 @@ export class Guests {
       return;
     }
     this.agent.obstacle = 'HOST_FAULT';
-    const session = await this.#open(code, 'agent', input, this.agentLimit ?? 0n, 0n, at, state);
+    const session = await this.#open(
+      { code, entry: 'agent', input, fuel: this.agentLimit ?? 0n, index: 0n, at: BigInt(at) },
+      state,
+    );
     this.agent.session = session;
     this.agent.obstacle = undefined;
     await this.#advance(this.agent, () => session.start());
@@ -111,7 +121,7 @@ export class Guests {
     else if (open.engine !== this.#executor.sandbox) guest.obstacle = 'ENGINE_MISMATCH';
     else {
       guest.obstacle = 'HOST_FAULT';
-      const session = await this.#open(code, { tool: name }, input, fuel, index, at, state);
+      const session = await this.#open({ code, entry: { tool: name }, input, fuel, index, at: BigInt(at) }, state);
       guest.session = session;
       guest.obstacle = undefined;
       await this.#advance(guest, () => session.start());
@@ -165,27 +175,8 @@ export class Guests {
     return sum;
   }
 
-  #open(
-    code: GuestCode,
-    entry: 'agent' | { readonly tool: string },
-    input: Json,
-    fuel: bigint,
-    index: bigint,
-    at: number,
-    state: RunState,
-  ): Promise<GuestSession> {
-    return this.#executor.openGuest({
-      language: code.language,
-      source: code.source,
-      entry,
-      input,
-      fuel,
-      memoryBytes: code.limits.memoryMb * 2 ** 20,
-      outputBytes: code.limits.outputBytes,
-      wallMs: WALL_MS,
-      seed: computeGuestSeed(state.runSeed, index),
-      startTimeMs: at,
-    });
+  #open(place: GuestPlace, { runSeed }: RunState): Promise<GuestSession> {
+    return this.#executor.openGuest(guestStartOf(place, runSeed, WALL_MS));
   }
 
   async #advance(guest: Guest, step: () => Promise<GuestState>): Promise<void> {
