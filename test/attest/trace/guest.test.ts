@@ -9,6 +9,7 @@ import {
   type GuestCode,
   grantToolFuel,
   guestCodeJson,
+  guestStartOf,
   hashGuestCode,
   parseCall,
   parseGuestCode,
@@ -83,6 +84,24 @@ describe('parseGuestCode', () => {
     expect(() =>
       parseGuestCode({ ...(guestCodeJson(code) as object), limits: { ...code.limits, memoryMb } }, 'code'),
     ).toThrow(expect.objectContaining({ at: { field: 'code.limits.memoryMb' } }));
+  });
+});
+
+describe('guestStartOf', () => {
+  it('takes limits from the code, and seed and time from the place', () => {
+    const place = { code, entry: { tool: 'count' }, input: [1], fuel: 7n, index: 3n, at: 1_700_000_000_000n };
+    expect(guestStartOf(place, seed, 500)).toEqual({
+      language: 'javascript',
+      source: 'agent',
+      entry: { tool: 'count' },
+      input: [1],
+      fuel: 7n,
+      memoryBytes: 16 * 1024 * 1024,
+      outputBytes: 65_536,
+      wallMs: 500,
+      seed: computeGuestSeed(seed, 3n),
+      startTimeMs: 1_700_000_000_000,
+    });
   });
 });
 
