@@ -6,11 +6,12 @@
  */
 
 import { randomUUID } from 'node:crypto';
-import { link, readFile, rename, stat, unlink, utimes, writeFile } from 'node:fs/promises';
+import { readFile, stat, unlink, utimes, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { SetupError, toFileError } from './setup-error.mjs';
 
 const POLL_MS = 250;
+const TAKEOVER_POLL_MS = 20;
 const BEAT_MS = 5_000;
 const STALE_MS = 60_000;
 
@@ -32,7 +33,8 @@ export async function withLock(path, work, options = {}) {
     const holder = await readHolder(path);
     if (holder === undefined) continue;
     if (isStale(holder, options.staleMs ?? STALE_MS)) {
-      await removeStale(path, holder.content);
+      const done = await removeStale(path, holder.content, options.staleMs);
+      if (!done) await new Promise((resolve) => setTimeout(resolve, TAKEOVER_POLL_MS));
       continue;
     }
     if (!told) options.onWait?.(holder.pid);
@@ -106,20 +108,28 @@ function isAlive(pid) {
 }
 
 /**
- * Takes a stale lock away, under a name of its own first: a lock that a third process made meanwhile is put back.
+ * Takes a stale lock away. Many may see that it is stale, and one that acts late would take the lock that somebody made
+ * meanwhile: one at a time looks again and removes, holding a second file. What that file's own holder left behind (it
+ * died within the few milliseconds) is removed when it is as old as a stale lock.
  *
  * @param {string} path
  * @param {string} content - of the lock that was found stale
+ * @param {number} [staleMs]
+ * @returns {Promise<boolean>} false if another is doing it at the moment
  */
-export async function removeStale(path, content) {
-  const aside = `${path}.${randomUUID()}`;
-  try {
-    await rename(path, aside);
-    if ((await readFile(aside, 'utf8')) !== content) await link(aside, path);
-  } catch (error) {
-    if (error.code !== 'ENOENT' && error.code !== 'EEXIST') throw toFileError(error, path);
+export async function removeStale(path, content, staleMs = STALE_MS) {
+  const guard = `${path}.takeover`;
+  if (!(await tryCreate(guard, ''))) {
+    const made = await stat(guard).catch(ignoreMissing);
+    if (made !== undefined && Date.now() - made.mtimeMs > staleMs) await unlink(guard).catch(ignoreMissing);
+    return false;
   }
-  await unlink(aside).catch(ignoreMissing);
+  try {
+    if ((await readHolder(path))?.content === content) await unlink(path).catch(ignoreMissing);
+    return true;
+  } finally {
+    await unlink(guard).catch(ignoreMissing);
+  }
 }
 
 function ignoreMissing(error) {

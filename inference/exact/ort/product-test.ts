@@ -71,7 +71,8 @@ function attempt<T>({ rows, columns, outputs }: ProductCase, body: () => T): T {
   try {
     return body();
   } catch (cause) {
-    const what = `the product of ${rows} x ${columns} activations and ${outputs} outputs failed`;
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const what = `the product of ${rows} x ${columns} activations and ${outputs} outputs failed: ${reason}`;
     throw new ModelError('SELF_TEST_FAILED', what, { at: { rows, columns, outputs }, cause });
   }
 }

@@ -5,7 +5,8 @@
  * P1. One request at a time: the caller writes it, raises `request`, and sleeps until `answer` is the same number. The block belongs to the
  *     partner in between, to the caller otherwise.
  * P2. Rows are independent, and a graph is handed over in pieces: whatever the size of the area, everything fits that has one row that fits.
- * P3. A partner that does not answer in time has ended for good: nothing is asked of it again, for it might still write.
+ * P3. Numbers tell that something happened, notifications only that it is worth looking: one that comes late changes nothing.
+ * P4. A partner that does not answer in time has ended for good: nothing is asked of it again, for it might still write.
  *
  * A caller's thread must be one that may block: in a browser a worker, not the page. The partner has to be started, and the first turn of its
  * event loop done, before the caller sleeps.
@@ -89,8 +90,7 @@ export function connectPartner(block: SharedArrayBuffer, options: connectPartner
     const number = (before + 1) | 0;
     Atomics.store(words, WORDS.request, number);
     Atomics.notify(words, WORDS.request);
-    Atomics.wait(words, WORDS.answer, before, patienceMs);
-    if (Atomics.load(words, WORDS.answer) !== number) {
+    if (!changed(words, WORDS.answer, before, patienceMs)) {
       ended = `the partner did not answer within ${patienceMs} ms`;
       throw new InferenceError('ENGINE_CLOSED', ended, { at: { patienceMs } });
     }
@@ -153,7 +153,7 @@ export async function servePartner(block: SharedArrayBuffer, runtime: PartnerRun
   const words = new Int32Array(block, 0, HEAD_BYTES / 4);
   const service = new PartnerService(block, runtime);
   for (let last = 0; ; ) {
-    Atomics.wait(words, WORDS.request, last);
+    changed(words, WORDS.request, last);
     last = Atomics.load(words, WORDS.request);
     const [kind = 0, session = 0, a = 0, b = 0, c = 0, d = 0] = words.subarray(WORDS.kind);
     try {
@@ -169,6 +169,20 @@ export async function servePartner(block: SharedArrayBuffer, runtime: PartnerRun
     Atomics.notify(words, WORDS.answer);
     if (kind === REQUESTS.stop) return;
   }
+}
+
+/**
+ * Sleeps until the word at `index` is no longer `old`; false if it still is after `patienceMs`. A call of `wait` may be woken by the notification
+ * of an earlier change, which the other side sends after the change has been seen: only the word itself decides.
+ */
+function changed(words: Int32Array, index: number, old: number, patienceMs = Number.POSITIVE_INFINITY): boolean {
+  const until = performance.now() + patienceMs;
+  while (Atomics.load(words, index) === old) {
+    const left = until - performance.now();
+    if (left <= 0) return false;
+    Atomics.wait(words, index, old, left);
+  }
+  return true;
 }
 
 type Arguments = readonly [a: number, b: number, c: number, d: number];

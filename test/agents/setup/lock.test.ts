@@ -90,6 +90,19 @@ it('does not take away a lock that was made since the stale one was seen', async
   expect(readdirSync(join(path, '..'))).toEqual([]);
 });
 
+it('does not take a lock away while another does, and does not wait for ever for one that died over it', async () => {
+  const path = lockFile(DEAD);
+  const guard = `${path}.takeover`;
+  writeFileSync(guard, '');
+  expect(await removeStale(path, JSON.stringify(DEAD))).toBe(false);
+  expect(existsSync(path)).toBe(true);
+  expect(existsSync(guard)).toBe(true);
+  const time = Date.now() / 1000 - 61;
+  utimesSync(guard, time, time);
+  expect(await withLock(path, async () => 'done')).toBe('done');
+  expect(readdirSync(join(path, '..'))).toEqual([]);
+});
+
 it('tells its holder that another took it over, and does not remove the lock of the other', async () => {
   const path = lockFile();
   const work = async (assertHeld: () => Promise<void>): Promise<void> => {

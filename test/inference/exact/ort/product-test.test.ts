@@ -295,7 +295,7 @@ describe('finds', () => {
     };
     for (const open of [broken, wrapped(() => ({ run: broken })), wrapped(() => ({ close: broken }))]) {
       const fault = faultOf(open);
-      expect(fault.message).toMatch(/^the product of \d+ x 32 activations and 1 outputs failed$/);
+      expect(fault.message).toMatch(/^the product of \d+ x 32 activations and 1 outputs failed: broken$/);
       expect(fault.cause).toEqual(new Error('broken'));
     }
   });

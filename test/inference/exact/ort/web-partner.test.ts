@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import type { Worker } from 'node:worker_threads';
+import { Worker } from 'node:worker_threads';
 import { afterEach, describe, expect, it } from 'vitest';
 import { loadableModel } from '../../../../inference/exact/model-bytes.ts';
 import { startOrtThread } from '../../../../inference/exact/ort/node-thread.ts';
@@ -56,6 +56,20 @@ describe('a partner', () => {
     const session = partner.open(graph, size);
     for (const rows of [1, 2, 3, 64, 257]) expectRight(session, rows);
     session.close();
+  });
+
+  it('is not misled by notifications that come late', async () => {
+    const { partner, block } = await connect();
+    // Both sides' words are notified all the time, as by senders that were interrupted between a change and its notification.
+    const noise = new Worker(
+      'const words = new Int32Array(require("node:worker_threads").workerData);' +
+        'for (;;) for (const word of [0, 1]) Atomics.notify(words, word);',
+      { eval: true, workerData: block },
+    );
+    workers.push(noise);
+    await once(noise, 'online');
+    const session = partner.open(graph, size);
+    for (let i = 0; i < 300; i++) expectRight(session, 1 + (i % 40));
   });
 
   it('keeps sessions apart, and opens more after some were closed', async () => {
