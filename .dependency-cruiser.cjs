@@ -76,8 +76,8 @@ module.exports = {
     onlyIn(
       'ethers-outside-its-adapters',
       'ethers',
-      '^attest/(bond/|sign/eip712\\.ts$)',
-      'the chain is behind a port, EIP-712 behind one file; only these know ethers',
+      '^(attest/(bond/|sign/(eip712|transaction)\\.ts$)|runtime/wallet/)',
+      'the chain is behind ports, EIP-712 and transactions behind one file each; only these know ethers',
     ),
     {
       name: 'game-imports-node',

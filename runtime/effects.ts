@@ -18,7 +18,7 @@ import { failedDelivery, type GuestDelivery, type ParsedCall, type ParsedHostCal
 import { inferenceRequestOf } from '../attest/trace/inference-call.ts';
 import type { InferenceRequest } from '../attest/trace/inference-request.ts';
 import type { Payload } from '../attest/trace/payload.ts';
-import { allowsFetch, childGrant, grantOf, type PolicyRules } from '../attest/trace/policy.ts';
+import { allowsFetch, childGrant, grantOf, mcpGrantOf, type PolicyRules } from '../attest/trace/policy.ts';
 import type { RunState } from '../attest/trace/state.ts';
 import type { PayloadSet } from '../attest/trace/writer.ts';
 import type { InferenceAnswer, InferenceClient } from '../inference/client.ts';
@@ -154,11 +154,17 @@ export function answered(value: Json): Outcome {
   return { type: 'host', value, evidence: 'none' };
 }
 
-/** Whether a start without an end may be sent again after a crash: nothing happens twice by it. */
-export function mayRepeat(call: ParsedCall, idempotentGrant: boolean): boolean {
+/** Whether a start of a guest (a tool, or null: the agent) without an end may be sent again after a crash: nothing happens twice by it. */
+export function mayRepeat(call: ParsedCall, tool: string | null, policy: PolicyRules): boolean {
+  if (call.method === 'mcp.call') return mcpGrantOf(policy, tool, call.target)?.entry.idempotent === true;
+  // A wallet sends again what it signed before, under one nonce.
   if (call.method !== 'http.fetch') return true;
   // RFC 9110 §9.2.1: safe methods. Others only where the server honours Idempotency-Key, as the policy says.
-  return call.args.method === 'GET' || call.args.method === 'HEAD' || idempotentGrant;
+  return (
+    call.args.method === 'GET' ||
+    call.args.method === 'HEAD' ||
+    grantOf(policy, tool, 'http.fetch')?.idempotent === true
+  );
 }
 
 /** The end that records an outcome, and what it delivers to call `id`; its texts go into `payloads`. */

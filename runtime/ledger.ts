@@ -9,10 +9,12 @@
 
 import type { Bodies, RunOpenBody } from '../attest/trace/bodies.ts';
 import type { Completion } from '../attest/trace/deliveries.ts';
-import { type GuestCode, grantToolFuel, type ParsedCall } from '../attest/trace/guest.ts';
+import { type GuestCode, type GuestDelivery, grantToolFuel, type ParsedCall } from '../attest/trace/guest.ts';
 import type { Head } from '../attest/trace/head.ts';
 import type { Kind } from '../attest/trace/kinds.ts';
 import type { Payload } from '../attest/trace/payload.ts';
+import { coveredSend, type PolicyRules } from '../attest/trace/policy.ts';
+import { approvedSend, WalletBook } from '../attest/trace/wallet.ts';
 import type { PastRecord, PayloadSet, TraceWriter } from '../attest/trace/writer.ts';
 import { requireBudget } from './budget.ts';
 import type { GuestRun } from './guest-run.ts';
@@ -52,6 +54,11 @@ export type RecordSeen = {
 /** Records between two checkpoints. */
 const CHECKPOINT_EVERY = 32;
 
+export declare namespace Ledger {
+  /** What a run is kept by. */
+  type Plan = { readonly openBody: RunOpenBody; readonly policy: PolicyRules; readonly agent: GuestCode };
+}
+
 /** The books of one run. */
 export class Ledger {
   readonly writer: TraceWriter;
@@ -59,14 +66,18 @@ export class Ledger {
   readonly pending: Pending[] = [];
   readonly starts = new Map<bigint, Started>();
   readonly store = new Map<string, string>();
+  readonly wallet = new WalletBook();
   /** Fuel of the agent's code so far. */
   agentFuel = 0n;
+  readonly #policy: PolicyRules;
   readonly #agentLimit: bigint;
   readonly #onRecord: ((seen: RecordSeen) => void) | undefined;
 
-  constructor(writer: TraceWriter, open: RunOpenBody, agent: GuestCode, onRecord?: (seen: RecordSeen) => void) {
+  constructor(writer: TraceWriter, plan: Ledger.Plan, onRecord?: (seen: RecordSeen) => void) {
+    const { openBody: open, policy, agent } = plan;
     this.writer = writer;
     this.open = open;
+    this.#policy = policy;
     const [own, run] = [BigInt(agent.limits.fuel), BigInt(open.limits.fuel)];
     this.#agentLimit = own < run ? own : run;
     this.#onRecord = onRecord;
@@ -124,9 +135,24 @@ export class Ledger {
     }
   }
 
-  /** Forgets a start that has ended; what it wrote is in the store. */
-  settle({ head, parsed }: Started, completion: Completion): void {
+  /** Takes a start, and counts what it may spend. */
+  begin(started: Started): void {
+    const { head, owner, parsed } = started;
+    this.starts.set(head.index, started);
+    if (parsed.method !== 'wallet.send') return;
+    const covered = coveredSend(this.#policy, owner.tool, parsed.target);
+    if (covered === undefined) throw new TypeError('a wallet.send was allowed without a grant');
+    this.wallet.spend(covered.rule, owner.tool, covered.target.digest, covered.amount, covered.needsApproval);
+  }
+
+  /** Forgets a start that has ended; what it wrote is in the store, and what a person approved in the wallet's book. */
+  settle({ head, parsed, owner }: Started, completion: Completion, delivery: GuestDelivery | undefined): void {
     this.starts.delete(head.index);
+    if (parsed.method === 'human.approve' && delivery?.ok === true) {
+      const { approved } = delivery.value as { readonly approved: boolean };
+      const send = approvedSend(parsed.args.details);
+      if (approved && send !== undefined) this.wallet.approve(owner.tool, send);
+    }
     if (parsed.method === 'kv.put' && completion.kind === 'host.end' && completion.body.error === null) {
       this.store.set(parsed.target, parsed.args.value);
     }

@@ -25,6 +25,7 @@ import type { Approval } from '../attest/trace/approval.ts';
 import type { Limits, RunOpenBody } from '../attest/trace/bodies.ts';
 import { type GuestCode, hashGuestCode } from '../attest/trace/guest.ts';
 import { readJsonPayload } from '../attest/trace/payload.ts';
+import { exposureOf } from '../attest/trace/policy.ts';
 import { type PastItem, TraceWriter } from '../attest/trace/writer.ts';
 import { deploymentOf } from '../attest/verify/identity.ts';
 import { setAlarm } from './alarm.ts';
@@ -342,7 +343,7 @@ class Manager implements RunManager {
       deployment,
       attempt: 0n,
       deadline,
-      exposure: 0n,
+      exposure: exposureOf(entry.policy),
       engine: vm.engine,
       inference: identity,
       random,

@@ -99,7 +99,7 @@ export class Past {
     const parsed = parseCall(call, owner.tool, this.#ledger.open);
     if (parsed.method === 'unknown') throw mismatch(next, 'which asks for nothing');
     const { head } = this.#ledger.take();
-    this.#ledger.starts.set(head.index, { head, owner, call, parsed, start: { kind: 'host.start', body } });
+    this.#ledger.begin({ head, owner, call, parsed, start: { kind: 'host.start', body } });
   }
 
   async #takeCompletion(next: PastRecord): Promise<void> {
@@ -108,10 +108,11 @@ export class Past {
     if (started === undefined || !isCompletion(record)) throw mismatch(next, 'of a start that the run has not made');
     const breaksOff = this.#breaksOff(next, started.owner);
     this.#ledger.take();
-    this.#ledger.settle(started, record);
+    const delivery = deliveryOf(record, payloads, started.call.id);
+    this.#ledger.settle(started, record, delivery);
     await started.guest?.run?.close();
     if (breaksOff && 'reason' in record.body) this.brokenOff ??= STATUS_OF_LOSS[record.body.reason];
-    else await this.#ports.give(started.owner, deliveryOf(record, payloads, started.call.id), head.at);
+    else await this.#ports.give(started.owner, delivery, head.at);
   }
 
   /** Whether a loss belongs to a run that is broken off: nobody hears of it. */

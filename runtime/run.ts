@@ -107,7 +107,7 @@ class Run {
     this.#ports = ports;
     this.#plan = plan;
     this.#writer = ports.writer;
-    this.#ledger = new Ledger(ports.writer, plan.openBody, plan.agent, ports.onRecord);
+    this.#ledger = new Ledger(ports.writer, plan, ports.onRecord);
     this.#guests = new Guests(ports.vm, ports.writer.state);
     this.#past = new Past(this.#ledger, {
       serve: (pending) => this.#serve(pending),
@@ -320,8 +320,7 @@ class Run {
     const decided = evaluatePolicy(
       policy,
       { tool: guest.tool, capability: asked, target: parsed.target },
-      state.counters,
-      openBody.limits,
+      { counters: state.counters, open: openBody, wallet: this.#ledger.wallet },
     );
     const { at } = await this.#ledger.append('policy', {
       by: guest.by === null ? null : guest.by.toString(),
@@ -337,12 +336,12 @@ class Run {
     if (fuel === 0n) throw new OutOfBudget('fuel');
     const isPast = this.#writer.next !== undefined;
     const payloads = this.#writer.payloads();
-    const start = startOf(parsed, { by: guest.by, call: call.id, state }, this.#plan, payloads);
+    const start = startOf(parsed, { by: guest.by, tool: guest.tool, call: call.id, state }, this.#plan, payloads);
     const head = await this.#ledger.append(start.kind, start.body, payloads);
     const input = start.kind === 'run.child.start' ? payloads.byCommitment.get(start.body.input) : undefined;
     const started: Started = { head, owner: guest, call, parsed, start, input };
     if (parsed.method !== 'tool' || code === undefined || fuel === undefined) {
-      this.#ledger.starts.set(head.index, started);
+      this.#ledger.begin(started);
       // What the journal began is begun again, if at all, when the journal is used up.
       if (!isPast) await this.#launch(started);
       return;
@@ -354,7 +353,7 @@ class Run {
       ? undefined
       : this.#guests.open({ code, entry: { tool: name }, input: toolInput, fuel, index, at: startedAt });
     const tool = { ...started, fuel, guest: { by: index, tool: name, run } };
-    this.#ledger.starts.set(head.index, tool);
+    this.#ledger.begin(tool);
     await this.#move(tool, (moving) => moving.start());
   }
 
@@ -369,8 +368,7 @@ class Run {
   async #resume(started: Started): Promise<void> {
     const { parsed, owner } = started;
     if (parsed.method === 'tool') return;
-    const isIdempotent = grantOf(this.#plan.policy, owner.tool, 'http.fetch')?.idempotent === true;
-    if (mayRepeat(parsed, isIdempotent)) await this.#launch(started);
+    if (mayRepeat(parsed, owner.tool, this.#plan.policy)) await this.#launch(started);
     else started.waits = 'reconciliation';
   }
 
@@ -395,14 +393,17 @@ class Run {
         await this.#writer.checkpoint();
         this.#alarm(expiryOf(started));
         return;
-      default: {
-        const { index } = head;
-        beginEffect(this.#ports, started, this.#plan, this.#writer.state, this.#abort.signal).then(
-          (outcome) => this.#inbox.push({ type: 'outcome', index, outcome }),
-          (error) => this.#inbox.push({ type: 'fault', error }),
-        );
-      }
+      case 'wallet.send':
+        // What is sent cannot be taken back.
+        await this.#writer.checkpoint();
+        break;
+      default:
     }
+    const { index } = head;
+    beginEffect(this.#ports, started, this.#plan, this.#writer.state, this.#abort.signal).then(
+      (outcome) => this.#inbox.push({ type: 'outcome', index, outcome }),
+      (error) => this.#inbox.push({ type: 'fault', error }),
+    );
   }
 
   /** Records the end of a start and delivers it. */
@@ -416,7 +417,7 @@ class Run {
     const payloads = this.#writer.payloads();
     const end = endOf(outcome, payloads, id);
     const { at } = await this.#ledger.append(end.kind, end.body, payloads, index);
-    this.#ledger.settle(started, end);
+    this.#ledger.settle(started, end, end.delivery);
     await this.#give(started.owner, end.delivery, at);
   }
 

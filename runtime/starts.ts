@@ -10,7 +10,7 @@ import type { Bodies, Limits, RequestFields, RunOpenBody } from '../attest/trace
 import { hashLimits } from '../attest/trace/facts.ts';
 import type { ParsedCall } from '../attest/trace/guest.ts';
 import { startRequestOf } from '../attest/trace/inference-call.ts';
-import { childGrant, type PolicyRules } from '../attest/trace/policy.ts';
+import { childGrant, coveredSend, type PolicyRules } from '../attest/trace/policy.ts';
 import { computeKey } from '../attest/trace/rules.ts';
 import { childNonce } from '../attest/trace/run-seed.ts';
 import type { RunState } from '../attest/trace/state.ts';
@@ -24,15 +24,24 @@ export type StartRecord = {
   };
 }[keyof Bodies & ('inference.start' | 'tool.start' | 'host.start' | 'run.child.start')];
 
+/** Where a call stands, and who makes it. */
+export type StartPlace = {
+  /** Index of the `tool.start` whose guest calls, or null for the agent. */
+  readonly by: bigint | null;
+  /** Name of that tool. */
+  readonly tool: string | null;
+  readonly call: number;
+  readonly state: RunState;
+};
+
 /**
  * Makes the start of an allowed call at the next place of a run.
  *
- * @param by - index of the `tool.start` whose guest calls, or null for the agent
  * @param payloads - takes the call's texts
  */
 export function startOf(
   parsed: ParsedCall,
-  place: { readonly by: bigint | null; readonly call: number; readonly state: RunState },
+  place: StartPlace,
   plan: { readonly openBody: RunOpenBody; readonly policy: PolicyRules },
   payloads: PayloadSet,
 ): StartRecord {
@@ -64,7 +73,12 @@ export function startOf(
     }
     default: {
       const request = payloads.json(parsed.args as Json);
-      return { kind: 'host.start', body: { ...base, bytes: payloads.bytes, capability: parsed.method, request } };
+      const sent = parsed.method === 'wallet.send' ? coveredSend(plan.policy, place.tool, parsed.target) : undefined;
+      const amount = (sent?.amount ?? 0n).toString();
+      return {
+        kind: 'host.start',
+        body: { ...base, amount, bytes: payloads.bytes, capability: parsed.method, request },
+      };
     }
   }
 }

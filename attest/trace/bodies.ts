@@ -12,7 +12,7 @@
 
 import type { Hex } from '../core/bytes.ts';
 import type { Json } from '../encoding/canonical-json.ts';
-import type { Kind } from './kinds.ts';
+import { CAPABILITIES, type Kind } from './kinds.ts';
 import {
   address,
   array,
@@ -206,10 +206,12 @@ const toolEnd = object({
 });
 
 const hostStart = object({
+  /** What a `wallet.send` counts for, in wei; "0" for anything else. */
+  amount: decimal256,
   by: nullable(decimal64),
   bytes: decimal64,
   call: integer(0, 2 ** 31),
-  capability: oneOf('http.fetch', 'kv.get', 'kv.put', 'clock.now', 'random.bytes', 'human.approve'),
+  capability: oneOf(...CAPABILITIES),
   key: hex32,
   request: commitment,
 });
@@ -228,6 +230,14 @@ export const HOST_FAILURES = [
   'BAD_REQUEST',
   'SECRET_MISSING',
   'LIMIT_EXCEEDED',
+  /** The definition of an MCP tool is not the one that the policy pins. */
+  'TOOL_CHANGED',
+  'TOOL_UNKNOWN',
+  /** The transaction would cost more than the policy allows for fees. */
+  'FEE_TOO_HIGH',
+  'INSUFFICIENT_FUNDS',
+  /** The chain does not take the transaction: nothing was sent. */
+  'REJECTED',
 ] as const;
 
 /** Why a host call failed. */
@@ -236,8 +246,8 @@ export type HostFailure = (typeof HOST_FAILURES)[number];
 const hostEnd = object({
   bytes: decimal64,
   error: nullable(oneOf(...HOST_FAILURES)),
-  /** `approval`: the response holds the signature of a person that the policy names. */
-  evidence: oneOf('none', 'approval'),
+  /** `approval`: the response holds the signature of a person that the policy names; `transaction`: that of the wallet that the policy names. */
+  evidence: oneOf('none', 'approval', 'transaction'),
   response: nullable(commitment),
 });
 

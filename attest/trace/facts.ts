@@ -78,7 +78,7 @@ export function closeFacts(body: RunCloseBody): readonly Digest[] {
   return [sha256(utf8(body.status)), uintBytes(BigInt(body.records), 32)];
 }
 
-/** Facts of `host.*` outside the key-value store: capability, amount (zero where no value moves). */
-export function hostFacts(capability: string): readonly Digest[] {
-  return [sha256(utf8(capability)), ZERO_DIGEST];
+/** Facts of `host.*` outside the key-value store: capability, amount in wei (zero where no value moves). */
+export function hostFacts(capability: string, amount: string): readonly Digest[] {
+  return [sha256(utf8(capability)), uintBytes(BigInt(amount), 32)];
 }

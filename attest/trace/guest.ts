@@ -13,7 +13,8 @@ import { canonicalBytes, type Json } from '../encoding/canonical-json.ts';
 import type { HostFailure, RunOpenBody } from './bodies.ts';
 import { fieldError, TraceError } from './errors.ts';
 import { type InferenceArgs, parseInferenceArgs } from './inference-call.ts';
-import { integer, nullable, object, oneOf, type ShapeOf, text } from './shape.ts';
+import { integer, name, nullable, object, oneOf, type ShapeOf, text } from './shape.ts';
+import { walletArgs, walletTargetOf } from './wallet.ts';
 
 /** A call that guest code made. */
 export type GuestCall = { readonly id: number; readonly method: string; readonly args: Json };
@@ -122,6 +123,12 @@ const approveArgs = object({
   /** Milliseconds until the answer is TIMEOUT; 0 for none of its own. */
   timeoutMs: integer(0, 366 * 86_400_000),
 });
+const mcpArgs = object({
+  /** JSON text of the arguments, an object: a record holds no fractions, and what a server is asked may. */
+  arguments: text(1024 * 1024),
+  server: name(64),
+  tool: text(128),
+});
 const childArgs = object({ agent: text(64), input: anyJson });
 
 /** Arguments of a call, checked, with the target that policy sees. */
@@ -134,6 +141,8 @@ export type ParsedCall =
   | { readonly method: 'clock.now'; readonly target: string; readonly args: ShapeOf<typeof nowArgs> }
   | { readonly method: 'random.bytes'; readonly target: string; readonly args: ShapeOf<typeof randomArgs> }
   | { readonly method: 'human.approve'; readonly target: string; readonly args: ShapeOf<typeof approveArgs> }
+  | { readonly method: 'mcp.call'; readonly target: string; readonly args: ShapeOf<typeof mcpArgs> }
+  | { readonly method: 'wallet.send'; readonly target: string; readonly args: ShapeOf<typeof walletArgs> }
   | { readonly method: 'run.child'; readonly target: string; readonly args: ShapeOf<typeof childArgs> };
 
 /** A call whose effect is a host call, `host.start` on record. */
@@ -176,6 +185,14 @@ export function parseCall(call: GuestCall, tool: string | null, open: RunOpenBod
         return { method: call.method, target: '', args: randomArgs(call.args, 'args') };
       case 'human.approve':
         return { method: call.method, target: '', args: approveArgs(call.args, 'args') };
+      case 'mcp.call': {
+        const args = mcpArgs(call.args, 'args');
+        return { method: call.method, target: `${args.server} ${args.tool}`, args };
+      }
+      case 'wallet.send': {
+        const args = walletArgs(call.args, 'args');
+        return { method: call.method, target: walletTargetOf(args), args };
+      }
       case 'run.child': {
         const args = childArgs(call.args, 'args');
         return { method: call.method, target: args.agent, args };

@@ -17,6 +17,9 @@
  * R10. The idempotency key of a start is SHA-256("tracebond/key/1" || run || index).
  * R11. A tool ends or is lost after everything that it started has ended.
  * R12. At most 256 starts are open at once; payloads have at most 64 MiB a record and 256 MiB in all open starts.
+ * R13. Only a `wallet.send` has an amount, and the amounts of a run are together at most its exposure.
+ * R14. The evidence of an approval stands in the end of a `human.approve` that did not fail, that of a transaction in the end of every
+ *     `wallet.send` that did not fail, and nowhere else.
  *
  * Spec: `attest/spec/trace.md#order`.
  *
@@ -25,7 +28,7 @@
 
 import { toHex, uintBytes, utf8 } from '../core/bytes.ts';
 import { type Digest, sha256 } from '../core/hash.ts';
-import type { AgentBody, KindBody, PolicyBody } from './bodies.ts';
+import type { AgentBody, Bodies, HostStartBody, KindBody, PolicyBody } from './bodies.ts';
 import { fieldError } from './errors.ts';
 import { isStart, type RecordClass, startKindOf } from './kinds.ts';
 import type { OpenStart, RunState } from './state.ts';
@@ -65,6 +68,7 @@ export class OrderRules {
   #agent: AgentBody | undefined;
   #closed = false;
   #checkpoints = 0n;
+  #spent = 0n;
 
   /** Whether `run.close` was seen. */
   get closed(): boolean {
@@ -139,6 +143,7 @@ export class OrderRules {
         break;
       case 'host.start':
         this.#checkStart(record.body.capability, undefined, record.body);
+        this.#spend(record.body, state);
         break;
       case 'run.child.start':
         this.#checkStart('run.child', record.body.agent, record.body);
@@ -156,7 +161,7 @@ export class OrderRules {
         if ((record.body.response === null) === (record.body.error === null)) {
           throw order('body.response', 'expected a response or an error, not both and not none');
         }
-        if (record.body.evidence === 'approval') checkEvidence(start, record.body.error);
+        checkEvidence(start, record.body);
         break;
       case 'run.child.end':
         checkChildEnd(record.body);
@@ -251,6 +256,16 @@ export class OrderRules {
     this.#policy = body.decision === 'allow' ? body : undefined;
   }
 
+  /** Counts what a start may spend (R13). */
+  #spend({ capability, amount }: HostStartBody, state: RunState): void {
+    if (capability !== 'wallet.send' && amount !== '0') {
+      throw order('body.amount', `${capability} moves no value (R13)`);
+    }
+    this.#spent += BigInt(amount);
+    const exposure = BigInt(state.runOpen?.exposure ?? 0);
+    if (this.#spent > exposure) throw order('body.amount', `${this.#spent} wei above the exposure ${exposure} (R13)`);
+  }
+
   #checkStart(capability: string, target: string | undefined, body: { call: number; by: string | null }): void {
     const policy = this.#policy;
     this.#policy = undefined;
@@ -313,11 +328,18 @@ function bytesOf(body: KindBody['body']): bigint {
   return 'bytes' in body ? BigInt(body.bytes) : 0n;
 }
 
-/** Evidence of a person goes with a decision alone (R3). */
-function checkEvidence(start: OpenStart | undefined, error: string | null): void {
-  const { capability } = (start?.body ?? {}) as { readonly capability?: string };
-  if (capability !== 'human.approve' || error !== null) {
-    throw order('body.evidence', 'only a decision of human.approve has the evidence of an approval');
+/** The signature of a person goes with a decision alone, that of a wallet with every send that did not fail (R14). */
+function checkEvidence(start: OpenStart | undefined, { evidence, error }: Bodies['host.end']): void {
+  const { capability } = (start?.body ?? {}) as Partial<HostStartBody>;
+  const isSend = capability === 'wallet.send' && error === null;
+  if (evidence === 'approval' && (capability !== 'human.approve' || error !== null)) {
+    throw order('body.evidence', 'only a decision of human.approve has the evidence of an approval (R14)');
+  }
+  if ((evidence === 'transaction') !== isSend) {
+    throw order(
+      'body.evidence',
+      'a wallet.send that did not fail, and it alone, has the evidence of a transaction (R14)',
+    );
   }
 }
 

@@ -101,6 +101,17 @@ export function text(max: number): Shape<string> {
   };
 }
 
+/** A name without white space: `[A-Za-z0-9._-]`, 1 to `max` characters. */
+export function name(max: number): Shape<string> {
+  const pattern = new RegExp(`^[A-Za-z0-9._-]{1,${max}}$`);
+  return (value, path, code = DEFAULT) => {
+    if (typeof value !== 'string' || !pattern.test(value)) {
+      throw fieldError(code, path, `expected 1 to ${max} of A-Z, a-z, 0-9, ".", "_", "-"`);
+    }
+    return value;
+  };
+}
+
 /** An integer of `[min, max]` as a JSON number. */
 export function integer(min: number, max: number): Shape<number> {
   return (value, path, code = DEFAULT) => {
@@ -127,6 +138,14 @@ export function hexOf(length: number): Shape<Hex> {
     return value as Hex;
   };
 }
+
+/** The selector of a contract's method, or `0x` for a call without data. */
+export const selector: Shape<Hex> = (value, path, code = DEFAULT) => {
+  if (typeof value !== 'string' || !/^0x(?:[0-9a-f]{8})?$/.test(value)) {
+    throw fieldError(code, path, 'expected 4 bytes as lower-case 0x hexadecimal, or 0x');
+  }
+  return value as Hex;
+};
 
 /** A 32-byte digest as hexadecimal. */
 export const hex32 = hexOf(32);

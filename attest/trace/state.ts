@@ -236,10 +236,10 @@ export class RunState {
       case 'inference.end':
         return inferenceFacts(record.body, this.seedOf(start));
       case 'host.start':
-        return hostFacts(record.body.capability);
+        return hostFacts(record.body.capability, record.body.amount);
       case 'host.end': {
-        const capability = (start?.body as Partial<HostStartBody> | undefined)?.capability ?? '';
-        if (!capability.startsWith('kv.')) return hostFacts(capability);
+        const { capability = '', amount = '0' } = (start?.body ?? {}) as Partial<HostStartBody>;
+        if (!capability.startsWith('kv.')) return hostFacts(capability, amount);
         const key = start?.policy?.request.target ?? '';
         const old = this.#kv.get(key);
         const written = capability === 'kv.put' && record.body.error === null ? start : undefined;

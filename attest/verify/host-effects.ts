@@ -13,6 +13,7 @@ import type { Bodies, HostStartBody } from '../trace/bodies.ts';
 import { randomValue } from '../trace/guest.ts';
 import { grantOf, type PolicyRules } from '../trace/policy.ts';
 import type { OpenStart, RunState } from '../trace/state.ts';
+import { approvedSend, WalletBook } from '../trace/wallet.ts';
 import { deploymentOf } from './identity.ts';
 import { cannot, compare, diverged, MATCH, type Outcome } from './outcome.ts';
 
@@ -30,6 +31,8 @@ export type EndedHostCall = {
 export class HostEffects {
   readonly #requests = new Map<bigint, Json | undefined>();
   readonly #kv = new Map<string, string | undefined>();
+  /** What the run has spent, and what people have approved. */
+  readonly wallet = new WalletBook();
 
   /** Keeps the request of a start; undefined when it is withheld. */
   take(index: bigint, request: Json | undefined): void {
@@ -48,7 +51,11 @@ export class HostEffects {
     const { capability } = (start?.body ?? {}) as Partial<HostStartBody>;
     const request = this.#requests.get(index) as { readonly [key: string]: Json } | undefined;
     this.#requests.delete(index);
-    if (capability === 'human.approve') return checkApproval(ended, state, policy);
+    if (capability === 'human.approve') {
+      const outcome = checkApproval(ended, state, policy);
+      this.#takeApproval(ended, request);
+      return outcome;
+    }
     if (capability !== 'kv.put' && capability !== 'kv.get' && capability !== 'random.bytes') return MATCH;
     if (body.error !== null) return diverged('body.error', body.error, `${capability} does not fail`);
     const key = start?.policy?.request.target ?? '';
@@ -63,6 +70,17 @@ export class HostEffects {
     }
     if (response === undefined || expected === undefined) return cannot('PAYLOAD_WITHHELD');
     return compare('body.response', response, expected) ?? MATCH;
+  }
+
+  /** Takes a yes to a send; where it cannot be seen what was answered to what, any send may have been approved. */
+  #takeApproval({ tool, body, response }: EndedHostCall, request: { readonly [key: string]: Json } | undefined): void {
+    if (body.error !== null) return;
+    if (request === undefined || response === undefined) {
+      this.wallet.hidden = true;
+      return;
+    }
+    const send = approvedSend(request['details']);
+    if (send !== undefined && parseApproval(response, 'body.response').approved) this.wallet.approve(tool, send);
   }
 }
 

@@ -21,9 +21,17 @@ import { hashLimits } from '../trace/facts.ts';
 import { deniedDelivery, type GuestCall, parseCall, parseGuestCode } from '../trace/guest.ts';
 import { argsOfStart, type InferenceArgs, inferenceRequestOf } from '../trace/inference-call.ts';
 import { readIdsPayload, readJsonPayload, readTextPayload } from '../trace/payload.ts';
-import { childGrant, evaluatePolicy, type PolicyRules, parsePolicy } from '../trace/policy.ts';
+import {
+  childGrant,
+  coveredSend,
+  evaluatePolicy,
+  type PolicyDecision,
+  type PolicyRules,
+  parsePolicy,
+} from '../trace/policy.ts';
 import { childNonce, computeInferenceSeed } from '../trace/run-seed.ts';
 import type { Counters, RunState } from '../trace/state.ts';
+import type { WalletBook } from '../trace/wallet.ts';
 import { type ChildReport, type ChildRuns, checkChildSignature, compareChild } from './child-runs.ts';
 import { type Executor, ExecutorFault, type GuestState } from './executor.ts';
 import { Guests } from './guests.ts';
@@ -191,17 +199,19 @@ export class Reexecution {
     const tool = this.#guests.nameOf(body.by);
     const known = call === undefined || parseCall(call, tool, open).method !== 'unknown';
     const capability = call === undefined ? body.request.capability : known ? call.method : 'unknown';
-    const decided = evaluatePolicy(
-      policy,
-      { tool, capability, target: body.request.target },
-      this.#counters,
-      open.limits,
-    );
-    return (
+    const request = { tool, capability, target: body.request.target };
+    const use = { counters: this.#counters, open, wallet: this.#effects.wallet };
+    const differsFrom = (decided: PolicyDecision) =>
       compare('body.decision', body.decision, decided.decision) ??
       compare('body.form', body.form, decided.form) ??
-      compare('body.rule', body.rule, decided.rule)
-    );
+      compare('body.rule', body.rule, decided.rule);
+    const decided = evaluatePolicy(policy, request, use);
+    const differs = differsFrom(decided);
+    if (!use.wallet.hidden) return differs;
+    // An approval that is withheld here may be the one that allows it.
+    const approved = evaluatePolicy(policy, request, { ...use, wallet: allApproved(use.wallet) });
+    if (approved.decision === decided.decision) return differs;
+    return differs === undefined || differsFrom(approved) === undefined ? cannot('PAYLOAD_WITHHELD') : differs;
   }
 
   /** Takes the call that a start answers, and says how the step stands once its fields are compared. */
@@ -247,7 +257,7 @@ export class Reexecution {
     const payload = sound.payloads.get('body.request');
     if (payload === undefined) {
       this.#effects.take(index, undefined);
-      return standing(undefined);
+      return standing(this.#compareAmount(body, state, index));
     }
     const request = readJsonPayload(payload, 'body.request');
     const { capability, call: id } = body;
@@ -263,8 +273,21 @@ export class Reexecution {
         : compare('body.request', asked.target, state.openStarts.get(index)?.policy?.request.target ?? '');
     if (differs !== undefined) return standing(differs);
     this.#effects.take(index, request);
+    const spent = this.#compareAmount(body, state, index);
+    if (spent !== undefined) return standing(spent);
     if (parsed === undefined || parsed.method === 'unknown') return standing(undefined);
     return standing(compare('body.request', request, parsed.args as Json));
+  }
+
+  /** Counts a send in the wallet's book, and holds its amount against the grant that covers it. */
+  #compareAmount(body: Bodies['host.start'], state: RunState, index: bigint): Outcome | undefined {
+    if (body.capability !== 'wallet.send' || this.#policy === undefined) return undefined;
+    const tool = this.#guests.nameOf(body.by);
+    const covered = coveredSend(this.#policy, tool, state.openStarts.get(index)?.policy?.request.target ?? '');
+    if (covered === undefined) return diverged('body.capability', body.capability, 'nothing that the policy covers');
+    const { rule, amount, target, needsApproval } = covered;
+    this.#effects.wallet.spend(rule, tool, target.digest, amount, needsApproval);
+    return compare('body.amount', body.amount, amount.toString());
   }
 
   #checkChildStart(sound: SoundRecord, body: ChildStartBody, state: RunState): Outcome {
@@ -424,6 +447,10 @@ export class Reexecution {
     }
     return undefined;
   }
+}
+
+function allApproved(book: WalletBook): Pick<WalletBook, 'spent' | 'spentUnder' | 'isApproved'> {
+  return { spent: book.spent, spentUnder: (rule) => book.spentUnder(rule), isApproved: () => true };
 }
 
 function minimum(a: string, b: string): bigint {

@@ -9,7 +9,7 @@ import { addressOf } from '../../attest/sign/secp256k1.ts';
 import type { InferenceIdentity, Limits } from '../../attest/trace/bodies.ts';
 import { type GuestCode, hashGuestCode } from '../../attest/trace/guest.ts';
 import type { InferenceRequest } from '../../attest/trace/inference-request.ts';
-import type { PolicyRules } from '../../attest/trace/policy.ts';
+import { exposureOf, type PolicyRules } from '../../attest/trace/policy.ts';
 import { TraceWriter } from '../../attest/trace/writer.ts';
 import type { Executor } from '../../attest/verify/executor.ts';
 import type { InferenceClient } from '../../inference/client.ts';
@@ -193,7 +193,7 @@ export function toyPlan(options: ToyOptions = {}) {
     deployment: OFF_CHAIN,
     attempt: 0n,
     deadline: 2_000_000_000n,
-    exposure: 0n,
+    exposure: exposureOf(options.policy ?? TOY_POLICY),
     engine: vm.engine,
     inference: TOY_IDENTITY,
     random,

@@ -27,7 +27,8 @@ describe('facts', () => {
   });
 
   it('of a host call name the capability; of a decision, form and decision', () => {
-    expect(hostFacts('clock.now')).toEqual([sha256(utf8('clock.now')), ZERO_DIGEST]);
+    expect(hostFacts('clock.now', '0')).toEqual([sha256(utf8('clock.now')), ZERO_DIGEST]);
+    expect(hostFacts('wallet.send', '258')[1]).toEqual(Uint8Array.from([...new Array(30).fill(0), 1, 2]));
     const body = { by: null, call: 0, request: { capability: 'x', target: '' }, rule: '' } as const;
     expect(policyFacts({ ...body, decision: 'deny', form: 'limit' })).toEqual([
       sha256(utf8('limit')),

@@ -62,7 +62,7 @@ describe('parseCall', () => {
   });
 
   it('knows no method that it does not name', () => {
-    for (const method of ['', 'toString', '__proto__', 'wallet.send', 'unknown']) {
+    for (const method of ['', 'toString', '__proto__', 'wallet.receive', 'unknown']) {
       expect(call(method, {})).toEqual({ method: 'unknown', target: 'unknown method' });
     }
   });

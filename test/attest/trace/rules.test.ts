@@ -72,6 +72,24 @@ describe('OrderRules', () => {
     ['R8: checkpoints', () => at(40, (one) => patchEntry(one, 'checkpoints', '0')), 'body.checkpoints', 'R8'],
     ['R8: done without output', () => at(40, (one) => patchEntry(one, 'output', null)), 'body.output', 'R8'],
     ['R10: another key', () => at(3, (one) => patchEntry(one, 'key', `0x${'00'.repeat(32)}`)), 'body.key', 'R10'],
+    [
+      'R13: an amount of a call that moves nothing',
+      () => at(3, (one) => patchEntry(one, 'amount', '1')),
+      'body.amount',
+      'R13',
+    ],
+    [
+      'R14: a transaction of no wallet',
+      () => at(4, (one) => patchEntry(one, 'evidence', 'transaction')),
+      'body.evidence',
+      'R14',
+    ],
+    [
+      'R14: a decision of nobody',
+      () => at(4, (one) => patchEntry(one, 'evidence', 'approval')),
+      'body.evidence',
+      'R14',
+    ],
     ['R12: too many bytes', () => at(3, (one) => patchEntry(one, 'bytes', '67108865')), 'body.bytes', 'R12'],
     ['a store of another run', () => at(0, (one) => patchEntry(one, 'kv.root', `0x${'01'.repeat(32)}`)), 'body.kv', ''],
     ['no fuel', () => at(0, (one) => patchEntry(one, 'limits.fuel', '0')), 'body.limits.fuel', ''],
@@ -94,6 +112,46 @@ describe('OrderRules', () => {
     expect(() => check(limited(bytes - 1n))).toThrow(
       expect.objectContaining({ code: 'LIMIT_EXCEEDED', at: { field: 'state.counters.bytes' } }),
     );
+  });
+
+  describe('of a wallet', () => {
+    // The first call of the toy run, as if it were a send.
+    const sending = (amount: string, exposure: string, end: { evidence: string; error?: string }) => {
+      const [open, agent, policy, start, ended] = entries as [Entry, Entry, Entry, Entry, Entry];
+      const failed =
+        end.error === undefined ? ended : patchEntry(patchEntry(ended, 'error', end.error), 'response', null);
+      return [
+        patchEntry(open, 'exposure', exposure),
+        patchEntry(agent, 'calls.0.method', 'wallet.send'),
+        patchEntry(policy, 'request.capability', 'wallet.send'),
+        patchEntry(patchEntry(start, 'capability', 'wallet.send'), 'amount', amount),
+        patchEntry(failed, 'evidence', end.evidence),
+      ];
+    };
+
+    it('take a send within the exposure of the run, with its evidence', () => {
+      expect(check(sending('5', '5', { evidence: 'transaction' })).coverage).toMatchObject({ attested: 1n });
+      expect(check(sending('5', '5', { evidence: 'none', error: 'TIMEOUT' })).coverage).toMatchObject({ opaque: 1n });
+    });
+
+    it.each<[string, () => readonly Entry[], string, string]>([
+      ['more than the exposure', () => sending('5', '4', { evidence: 'transaction' }), 'body.amount', 'R13'],
+      ['a send without its evidence', () => sending('5', '5', { evidence: 'none' }), 'body.evidence', 'R14'],
+      [
+        'evidence of a failure',
+        () => sending('5', '5', { evidence: 'transaction', error: 'TIMEOUT' }),
+        'body.evidence',
+        'R14',
+      ],
+    ])('refuse %s', (_, some, field, rule) => {
+      expect(() => check(some())).toThrow(
+        expect.objectContaining({
+          code: 'ORDER_VIOLATION',
+          at: { field },
+          message: expect.stringContaining(`(${rule})`),
+        }),
+      );
+    });
   });
 
   it('fix the key of a start and the number of open ones', () => {
