@@ -31,6 +31,16 @@ const capabilities = z.strictObject({
   clock: z.boolean(),
   random: z.boolean(),
   approve: z.boolean(),
+  mcp: z
+    .array(
+      z.strictObject({
+        server: z.string().regex(/^[A-Za-z0-9._-]{1,64}$/),
+        tool: z.string().min(1).max(128),
+        definition: z.string().regex(/^0x[0-9a-f]{64}$/),
+        idempotent: z.boolean(),
+      }),
+    )
+    .exactOptional(),
 });
 
 const tool = z.strictObject({
@@ -52,6 +62,9 @@ const manifest = z.strictObject({
   agents: z.array(name).refine(areApart),
   schemas: z.array(z.string().nullable()),
   limits,
+  description: z.string().exactOptional(),
+  inputSchema: z.string().exactOptional(),
+  outputSchema: z.string().exactOptional(),
 });
 
 const description = z.strictObject({

@@ -59,8 +59,10 @@ export function toAgentContext(call: HostCaller, texts: SchemaTexts = MADE_AT_RU
   return {
     ...toBaseContext(call),
     infer: infer as AgentContext['infer'],
-    tool: <Sent, Given>(tool: ToolHandle<Sent, Given>, input: Sent) =>
-      call('tool', { name: tool.name, input }) as Promise<Given>,
+    tool: async <Sent, Given>({ name, asText }: ToolHandle<Sent, Given>, input: Sent) => {
+      if (asText !== true) return call('tool', { name, input }) as Promise<Given>;
+      return JSON.parse(String(await call('tool', { name, input: JSON.stringify(input) }))) as Given;
+    },
     run: <Sent, Given>(agent: AgentHandle<Sent, Given>, input: Sent) =>
       call('run.child', { agent: agent.name, input }) as Promise<Given>,
   };

@@ -23,10 +23,16 @@ type SharedOptions = {
   /** Schemas of `ctx.infer` whose JSON Schema is to be made at build time. */
   readonly schemas?: readonly StandardSchema[];
   readonly limits?: Partial<Limits>;
+  /** What the agent does, for whoever calls it as a tool. */
+  readonly description?: string;
+  /** Any Standard Schema; the input is checked by it inside the sandbox (`INPUT_INVALID`). */
+  readonly inputSchema?: StandardSchema;
 };
 
 /** What a developer writes. */
 export type AgentOptions<Input, Result> = SharedOptions & {
+  /** Any Standard Schema; the result is checked by it inside the sandbox (`OUTPUT_INVALID`). */
+  readonly outputSchema?: StandardSchema;
   readonly run: (ctx: AgentContext, input: Input) => Result | Promise<Result>;
 };
 
@@ -55,8 +61,10 @@ export type AnyAgent = {
   readonly agents: readonly AnyAgent[];
   readonly schemas: readonly StandardSchema[];
   readonly limits: Limits;
+  readonly description?: string;
+  readonly inputSchema?: StandardSchema;
 } & (
-  | { readonly run: AgentFunction; readonly loop: undefined }
+  | { readonly run: AgentFunction; readonly loop: undefined; readonly outputSchema?: StandardSchema }
   /** The built-in loop runs. */
   | { readonly run: undefined; readonly loop: LoopSettings }
 );
@@ -78,10 +86,13 @@ export function defineAgent<Input, Result>(
 /** Defines an agent that is a model with tools: the built-in loop runs, in the sandbox like any agent. */
 export function defineAgent<T = undefined>(options: LoopAgentOptions<T>): Agent<LoopInput, LoopResult<T>>;
 export function defineAgent(options: AgentOptions<never, unknown> | LoopAgentOptions<unknown>): AnyAgent {
-  const { name, model, tools = [], agents = [], schemas = [], run } = options;
+  const { name, model, tools = [], agents = [], schemas = [], run, description, inputSchema, outputSchema } = options;
   assertName(name);
   if (typeof model !== 'string' || model === '') throw new TypeError(`agent ${name} names no model`);
   if (run !== undefined && typeof run !== 'function') throw new TypeError(`run of agent ${name} is no function`);
+  if (description !== undefined && typeof description !== 'string') {
+    throw new TypeError(`description of agent ${name} is no text`);
+  }
   assertParts(tools, 'tool', name);
   assertParts(agents, 'agent', name);
   const shared = {
@@ -92,10 +103,12 @@ export function defineAgent(options: AgentOptions<never, unknown> | LoopAgentOpt
     agents: [...agents],
     schemas: [...schemas],
     limits: toLimits(options.limits),
+    ...(description === undefined ? {} : { description }),
+    ...(inputSchema === undefined ? {} : { inputSchema }),
   } as const;
-  return run === undefined
-    ? { ...shared, run, loop: toLoopSettings(options, name) }
-    : { ...shared, run: run as AgentFunction, loop: undefined };
+  if (run === undefined) return { ...shared, run, loop: toLoopSettings(options, name) };
+  const own = { ...shared, run: run as AgentFunction, loop: undefined };
+  return outputSchema === undefined ? own : { ...own, outputSchema };
 }
 
 function assertParts(parts: readonly { kind: string; name: string }[], kind: 'tool' | 'agent', owner: string): void {

@@ -25,6 +25,18 @@ export type FetchCapability = {
   readonly maxBytes?: number;
 };
 
+/** A tool of an MCP server that a tool calls, as `tracebond mcp pin` pinned it. */
+export type McpCapability = {
+  /** As the operator's configuration names it. */
+  readonly server: string;
+  /** As the server names it. */
+  readonly tool: string;
+  /** Digest of its definition. */
+  readonly definition: string;
+  /** Whether a call may be sent again after a crash. */
+  readonly idempotent: boolean;
+};
+
 /** What a developer writes. */
 export type Capabilities = {
   /** What `ctx.fetch` may ask; a text is the URL of a `GET`. Rules of one tool differ in their URLs only. */
@@ -37,6 +49,8 @@ export type Capabilities = {
   readonly random?: boolean;
   /** `ctx.approve`. */
   readonly approve?: boolean;
+  /** What `ctx.mcp` may call. */
+  readonly mcp?: readonly McpCapability[];
 };
 
 /** One rule of {@link CapabilitySet}. */
@@ -55,23 +69,49 @@ export type CapabilitySet = {
   readonly clock: boolean;
   readonly random: boolean;
   readonly approve: boolean;
+  /** Left out where there is none. */
+  readonly mcp?: readonly McpCapability[];
 };
 
 /**
  * Completes and checks capabilities.
  *
  * @param owner - the tool, for messages
- * @throws TypeError for a malformed rule, or rules of one tool that differ in more than their URLs: a policy has one grant of requests
+ * @throws TypeError for a malformed rule or pin, or rules of one tool that differ in more than their URLs: a policy has one grant of requests
  *   for each tool, so the methods and headers meant for one origin would hold for the others
  */
 export function toCapabilities(declared: Capabilities = {}, owner: string): CapabilitySet {
-  const { fetch = [], kv = false, clock = false, random = false, approve = false } = declared;
+  const { fetch = [], kv = false, clock = false, random = false, approve = false, mcp = [] } = declared;
   if (!Array.isArray(fetch)) throw new TypeError(`capabilities.fetch of tool ${owner} must be a list`);
   const rules = fetch.map((rule) => toFetchRule(rule, owner));
   if (!differInUrlsOnly(rules)) {
     throw new TypeError(`rules of capabilities.fetch of tool ${owner} differ in more than their URLs`);
   }
-  return { fetch: rules, kv: kv === true, clock: clock === true, random: random === true, approve: approve === true };
+  return {
+    fetch: rules,
+    kv: kv === true,
+    clock: clock === true,
+    random: random === true,
+    approve: approve === true,
+    ...toMcp(mcp, owner),
+  };
+}
+
+function toMcp(declared: unknown, owner: string): Pick<CapabilitySet, 'mcp'> {
+  const refuse = (what: string) => new TypeError(`capabilities.mcp of tool ${owner}: ${what}`);
+  if (!Array.isArray(declared)) throw refuse('expected a list');
+  const tools = declared.map((entry: Partial<McpCapability> | null): McpCapability => {
+    const { server, tool, definition, idempotent } = entry ?? {};
+    if (typeof server !== 'string' || !/^[A-Za-z0-9._-]{1,64}$/.test(server)) throw refuse('a server has no name');
+    if (typeof tool !== 'string' || tool.length === 0 || tool.length > 128) throw refuse('a tool has no name');
+    if (typeof definition !== 'string' || !/^0x[0-9a-f]{64}$/.test(definition)) {
+      throw refuse(`the definition of ${tool} must be the digest of a pin`);
+    }
+    return { server, tool, definition, idempotent: idempotent === true };
+  });
+  const names = tools.map(({ server, tool }) => `${server} ${tool}`);
+  if (new Set(names).size !== names.length) throw refuse('a tool is listed twice');
+  return tools.length === 0 ? {} : { mcp: tools };
 }
 
 /** Whether the rules of one tool can be one grant. */

@@ -6,6 +6,7 @@
  */
 
 import type { FetchMethod } from './capabilities.ts';
+import { toMcpCaller } from './mcp-call.ts';
 
 /** Makes a host call; the engine's end of `runtime/spec/sandbox.md#host-calls`. */
 export type HostCaller = (method: string, args: unknown) => Promise<unknown>;
@@ -76,18 +77,30 @@ export type BaseContext = {
 export type Typed<Sent, Given> = { readonly types?: { readonly sent: (sent: Sent) => void; readonly given: Given } };
 
 /** What `ctx.tool` needs of a tool: its name, and its types. */
-export type ToolHandle<Sent, Given> = Typed<Sent, Given> & { readonly kind: 'tool'; readonly name: string };
+export type ToolHandle<Sent, Given> = Typed<Sent, Given> & {
+  readonly kind: 'tool';
+  readonly name: string;
+  /** Whether input and result cross the sandbox's wall as JSON text, since they may hold fractions. */
+  readonly asText?: true;
+};
 
 /** `ctx` of a tool. */
 export type ToolContext = BaseContext & {
   /** Fetches a text; only what the tool's `capabilities.fetch` and the operator allow. */
   fetch(url: string, options?: FetchOptions): Promise<FetchAnswer>;
+  /**
+   * Calls a tool of an MCP server; only what the tool's `capabilities.mcp` and the operator allow.
+   *
+   * @throws Error with the server's words for what it calls an error
+   */
+  mcp(server: string, tool: string, input?: unknown): Promise<unknown>;
 };
 
 /** Makes the `ctx` of a tool. */
 export function toToolContext(call: HostCaller): ToolContext {
   return {
     ...toBaseContext(call),
+    mcp: toMcpCaller(call),
     fetch: async (url, { method = 'GET', headers = {}, body = null } = {}) => {
       const answer = (await call('http.fetch', { url: String(url), method, headers, body })) as Omit<
         FetchAnswer,

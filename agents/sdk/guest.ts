@@ -10,6 +10,7 @@ import { type AgentContext, toAgentContext } from './agent-context.ts';
 import { type HostCaller, toToolContext } from './context.ts';
 import { MADE_AT_RUN_TIME, type SchemaTexts } from './infer.ts';
 import { type AgentManifest, describeAgent, listSchemas, toolManifest } from './manifest.ts';
+import { validate } from './schema.ts';
 import { executeTool } from './tool.ts';
 
 /** Runs agents without a function of their own; passed to `installAgent` where there is one, so that others do not hold it. */
@@ -45,12 +46,12 @@ export function installDescription(definition: unknown): void {
  */
 export function installAgent(definition: unknown, path: readonly string[], manifest: AgentManifest, loop?: Loop): void {
   const agent = findAgent(definition, path);
-  const { run } = agent;
-  install((entry, input, call) => {
+  install(async (entry, given, call) => {
     if (entry === 'manifest') return manifest;
     if (entry !== 'agent') throw new TypeError('this script runs an agent');
     const ctx = toAgentContext(call, textsOf(agent, manifest));
-    if (run !== undefined) return run(ctx, input);
+    const input = await validate(agent.inputSchema, given, 'INPUT_INVALID');
+    if (agent.run !== undefined) return validate(agent.outputSchema, await agent.run(ctx, input), 'OUTPUT_INVALID');
     if (loop === undefined) throw new TypeError('this script holds no loop');
     return loop(agent, ctx, input);
   });

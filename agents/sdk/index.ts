@@ -17,7 +17,14 @@ export {
 export { type Agent, type AgentOptions, type AnyAgent, defineAgent, type LoopAgentOptions } from './agent.ts';
 export type { AgentContext, AgentHandle } from './agent-context.ts';
 export type { ToolCall } from './answer.ts';
-export type { Capabilities, CapabilitySet, FetchCapability, FetchMethod, FetchRule } from './capabilities.ts';
+export type {
+  Capabilities,
+  CapabilitySet,
+  FetchCapability,
+  FetchMethod,
+  FetchRule,
+  McpCapability,
+} from './capabilities.ts';
 export type {
   ApprovalAnswer,
   ApprovalRequest,
@@ -32,6 +39,15 @@ export type { InferAnswer, InferRequest, InferSettings, Message, ResponseFormat,
 export { DEFAULT_LIMITS, type Limits } from './limits.ts';
 export type { LoopCall, LoopInput, LoopResult, LoopStep } from './loop.ts';
 export { type AgentManifest, agentManifest, type ToolManifest, toolManifest } from './manifest.ts';
+export {
+  type McpDefinition,
+  type McpInput,
+  type McpToolOptions,
+  type McpToolsOptions,
+  mcpTool,
+  mcpTools,
+  type PinnedMcpServer,
+} from './mcp.ts';
 export { type JsonSchema, jsonSchema, type SchemaResult, type StandardSchema } from './schema.ts';
 export { type AnyTool, defineTool, type Tool, type ToolOptions } from './tool.ts';
 export { defineWasmTool, type WasmToolOptions } from './wasm-tool.ts';

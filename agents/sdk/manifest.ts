@@ -33,6 +33,12 @@ export type AgentManifest = {
   /** JSON Schemas of `schemas`, as texts; of a loop's `outputSchema` after them. */
   readonly schemas: readonly (string | null)[];
   readonly limits: Limits;
+  /** What the agent does, for whoever calls it; left out where the developer says nothing, as are the schemas. */
+  readonly description?: string;
+  /** JSON Schema of the input, as text. */
+  readonly inputSchema?: string;
+  /** JSON Schema of the result, as text; of a loop's `object`. */
+  readonly outputSchema?: string;
 };
 
 /** What the bundler reads of a module. */
@@ -51,16 +57,24 @@ export function toolManifest(tool: AnyTool): ToolManifest {
 
 /** The manifest of an agent and its tools. */
 export function agentManifest(agent: AnyAgent): AgentManifest {
-  const { name, model, run, tools, agents, limits } = agent;
+  const { name, model, run, tools, agents, limits, description } = agent;
+  const outputSchema = agent.run === undefined ? agent.loop.outputSchema : agent.outputSchema;
   return {
     name,
     model,
     run: run === undefined ? 'tool-loop' : 'own',
     tools: tools.map(toolManifest),
     agents: agents.map((child) => child.name),
-    schemas: listSchemas(agent).map(toJsonSchemaText),
+    schemas: listSchemas(agent).map((schema) => toJsonSchemaText(schema)),
     limits,
+    ...(description === undefined ? {} : { description }),
+    ...textOf('inputSchema', toJsonSchemaText(agent.inputSchema)),
+    ...textOf('outputSchema', toJsonSchemaText(outputSchema, 'output')),
   };
+}
+
+function textOf(field: 'inputSchema' | 'outputSchema', text: string | null) {
+  return text === null ? {} : { [field]: text };
 }
 
 /** Schemas that an agent's model is asked for, in the order of `AgentManifest.schemas`. */

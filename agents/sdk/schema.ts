@@ -83,11 +83,14 @@ export function jsonSchema<T = unknown>(
  * The JSON Schema of what a schema reads, as the text a model is shown: `$schema` left out, the order of members kept, because it
  * is the order in which a model writes them. Null if the schema's library makes none or cannot express it.
  */
-export function toJsonSchemaText(schema: StandardSchema | undefined): string | null {
+export function toJsonSchemaText(
+  schema: StandardSchema | undefined,
+  side: 'input' | 'output' = 'input',
+): string | null {
   const converter = schema?.['~standard'].jsonSchema;
   if (converter === undefined) return null;
   try {
-    const { $schema: _dialect, ...shown } = converter.input({ target: 'draft-2020-12' });
+    const { $schema: _dialect, ...shown } = converter[side]({ target: 'draft-2020-12' });
     return JSON.stringify(shown);
   } catch {
     // The standard's word for "not expressible"; validation by the schema itself is not affected.

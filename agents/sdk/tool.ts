@@ -36,6 +36,7 @@ export type AnyTool = {
   readonly outputSchema: StandardSchema | undefined;
   readonly capabilities: CapabilitySet;
   readonly limits: Limits;
+  readonly asText?: true;
 } & (
   | { readonly language: 'javascript'; readonly execute: (input: unknown, ctx: ToolContext) => unknown }
   | { readonly language: 'wasm'; readonly module: () => WasmSource }
@@ -76,9 +77,10 @@ export function defineTool<Input, Result, Sent = Input, Given = Result>(
  */
 export async function executeTool(tool: AnyTool, input: unknown, ctx: ToolContext): Promise<unknown> {
   if (tool.language !== 'javascript') throw new TypeError(`tool ${tool.name} is no function`);
-  const read = await validate(tool.inputSchema, input, 'INPUT_INVALID');
-  const result = await tool.execute(read, ctx);
-  return validate(tool.outputSchema, result, 'OUTPUT_INVALID');
+  const given = tool.asText === true ? (JSON.parse(String(input)) as unknown) : input;
+  const read = await validate(tool.inputSchema, given, 'INPUT_INVALID');
+  const result = await validate(tool.outputSchema, await tool.execute(read, ctx), 'OUTPUT_INVALID');
+  return tool.asText === true ? JSON.stringify(result ?? null) : result;
 }
 
 /** @throws TypeError for a malformed name or no description */
