@@ -10,7 +10,7 @@ import { hashGuestCode } from '../attest/trace/guest.ts';
 import type { Grant, PolicyRules, ToolGrant } from '../attest/trace/policy.ts';
 import { templateSecrets } from '../runtime/secrets.ts';
 import type { AgentCode } from './guest-code.ts';
-import type { CapabilitySet, FetchMethod, FetchRule } from './sdk/index.ts';
+import type { CapabilitySet, FetchMethod, FetchRule, McpCapability } from './sdk/index.ts';
 
 /** What the operator allows. */
 export type OperatorGrants = {
@@ -26,6 +26,8 @@ export type OperatorGrants = {
   readonly secrets?: Readonly<Record<string, readonly string[]>>;
   /** Addresses of the people whose signature approves; with none, the operator's own word is taken. */
   readonly approvers?: readonly Hex[];
+  /** MCP servers that there are; tools may call what they pinned of these. */
+  readonly mcp?: readonly string[];
   /** Agents that may be run as children, with the limits of such a run. */
   readonly agents?: Readonly<Record<string, Limits>>;
 };
@@ -62,13 +64,14 @@ export function createPolicy(
       ...childGrants(agents, grants),
     ],
     tools: names.map((name) => {
-      const { fetch = [], kv, clock, random, approve } = tools.get(name) ?? {};
+      const { fetch = [], kv, clock, random, approve, mcp = [] } = tools.get(name) ?? {};
       const declared = plainGrants([
         ...(kv === true ? (['kv.get', 'kv.put'] as const) : []),
         ...(clock === true ? (['clock.now'] as const) : []),
         ...(random === true ? (['random.bytes'] as const) : []),
       ]);
-      return { name, grants: [...fetchGrants(fetch, grants), ...declared, ...(approve === true ? [approval] : [])] };
+      const asking = [...fetchGrants(fetch, grants), ...mcpGrants(mcp, grants)];
+      return { name, grants: [...asking, ...declared, ...(approve === true ? [approval] : [])] };
     }),
   };
 }
@@ -98,6 +101,22 @@ function fetchGrants(rules: readonly FetchRule[], grants: OperatorGrants): reado
       origins,
     },
   ];
+}
+
+/** The grants of a tool's MCP tools, one for each server that there is. */
+function mcpGrants(pins: readonly McpCapability[], { mcp = [], maxBytes }: OperatorGrants): readonly ToolGrant[] {
+  return [...new Set(pins.map(({ server }) => server))]
+    .filter((server) => mcp.includes(server))
+    .sort()
+    .map((server) => ({
+      capability: 'mcp.call',
+      maxBytes,
+      server,
+      tools: pins
+        .filter((pin) => pin.server === server)
+        .map(({ tool, definition, idempotent }) => ({ definition: definition as Hex, idempotent, name: tool }))
+        .sort((a, b) => (a.name < b.name ? -1 : 1)),
+    }));
 }
 
 function childGrants(

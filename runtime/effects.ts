@@ -24,6 +24,7 @@ import type { PayloadSet } from '../attest/trace/writer.ts';
 import type { InferenceAnswer, InferenceClient } from '../inference/client.ts';
 import { fetchHttp } from './http-fetch.ts';
 import type { Started } from './ledger.ts';
+import type { McpServers } from './mcp/servers.ts';
 import { GrantError } from './net/errors.ts';
 import { type Redactor, SecretError, type Secrets } from './secrets.ts';
 
@@ -71,10 +72,15 @@ export type EffectPorts = {
   readonly redactor?: Redactor;
   /** Runs other agents; without it a child run is lost. */
   readonly children?: ChildRunner;
+  /** Tools of MCP servers; without it none can be reached. */
+  readonly mcp?: Pick<McpServers, 'call'>;
 };
 
 /** Bound of one request to the outside, all redirects included, in milliseconds. */
 const REQUEST_MS = 20_000;
+
+/** Bound of one call of an MCP tool, connecting included, in milliseconds, where the server's configuration says none. */
+const MCP_MS = 60_000;
 
 /**
  * Begins the effect of a start that waits for the outside.
@@ -97,6 +103,8 @@ export async function beginEffect(
       return infer(ports, request, { run, index: head.index, runSeed, chainId: BigInt(chain), contract }, signal);
     }
     case 'host.start':
+      if (parsed.method === 'mcp.call')
+        return callMcp(ports, parsed, mcpGrantOf(policy, owner.tool, parsed.target), signal);
       if (parsed.method !== 'http.fetch') break;
       return fetchOver(ports, parsed.args, grantOf(policy, owner.tool, 'http.fetch'), start.body.key, signal);
     case 'run.child.start': {
@@ -144,6 +152,29 @@ async function fetchOver(
   } catch (error) {
     if (error instanceof SecretError) return { type: 'failed', error: 'SECRET_MISSING' };
     if (error instanceof GrantError) return { type: 'failed', error: 'BAD_REQUEST' };
+    if (signal.aborted) return { type: 'lost', reason: 'CANCELLED' };
+    throw error;
+  }
+}
+
+/** Calls a tool of an MCP server; its answer is a text of JSON. */
+async function callMcp(
+  { mcp, redactor }: EffectPorts,
+  { args }: Extract<ParsedHostCall, { method: 'mcp.call' }>,
+  granted: ReturnType<typeof mcpGrantOf>,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  if (granted === undefined) throw new TypeError('mcp.call was allowed without a grant');
+  const { maxBytes } = granted.grant;
+  const pin = { server: args.server, tool: args.tool, definition: granted.entry.definition };
+  if (mcp === undefined) return { type: 'failed', error: 'UNREACHABLE' };
+  try {
+    const result = await mcp.call(pin, args.arguments, { maxBytes, timeoutMs: MCP_MS, signal });
+    if (!result.ok) return { type: 'failed', error: result.error };
+    const text = redactor?.redact(result.text) ?? result.text;
+    // A mark may be longer than the secret that it stands for.
+    return Buffer.byteLength(text) > maxBytes ? { type: 'failed', error: 'TOO_LARGE' } : answered(text);
+  } catch (error) {
     if (signal.aborted) return { type: 'lost', reason: 'CANCELLED' };
     throw error;
   }
