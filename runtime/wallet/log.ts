@@ -65,7 +65,9 @@ export async function openWalletLog(path: string, run: Uint8Array): Promise<Wall
     });
   let file: FileHandle | undefined;
   let last: Promise<unknown> = Promise.resolve();
+  let isClosed = false;
   const write = async (key: Hex, send: LoggedSend): Promise<void> => {
+    if (isClosed) throw new WalletError('WALLET_LOG_UNWRITABLE', "the wallet's log is closed", { at: { path } });
     const entry = { block: send.block.toString(), key, raw: send.transaction.raw };
     const next = sumOf(sum, entry);
     const line = utf8(`${JSON.stringify({ ...entry, sum: next })}\n`);
@@ -94,6 +96,7 @@ export async function openWalletLog(path: string, run: Uint8Array): Promise<Wall
       return written;
     },
     async close() {
+      isClosed = true;
       await last;
       await file?.close();
       file = undefined;
