@@ -13,7 +13,9 @@ export type ControlErrorCode =
   /** A decision that no approver of the policy has signed. */
   | 'APPROVAL_INVALID'
   /** The run ended, or was put aside, before it was taken. */
-  | 'RUN_OVER';
+  | 'RUN_OVER'
+  /** Nobody has taken the run up for too long; it was said, and waits. */
+  | 'NOT_HEARD';
 
 /** A run could not be steered so. */
 export class ControlError extends RuntimeError<ControlErrorCode> {

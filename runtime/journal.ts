@@ -15,6 +15,10 @@ export type JournalErrorCode =
   | 'JOURNAL_MISSING'
   /** Another process, or this one, writes it already: two writers would sign two histories. */
   | 'JOURNAL_IN_USE'
+  /** Another worker has claimed the run meanwhile. */
+  | 'JOURNAL_FENCED'
+  /** The store cannot be reached; whether the last piece was written is known when the journal is read again. */
+  | 'JOURNAL_UNREACHABLE'
   | 'JOURNAL_FULL'
   | 'JOURNAL_UNWRITABLE';
 
