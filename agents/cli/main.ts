@@ -26,6 +26,7 @@ const COMMANDS = {
   conformance: async (program) => (await import('./conformance.ts')).registerConformance(program),
   keys: async (program) => (await import('./keys.ts')).registerKeys(program),
   'access-keys': async (program) => (await import('./access-keys.ts')).registerAccessKeys(program),
+  mcp: async (program, setCode) => (await import('./mcp.ts')).registerMcp(program, setCode),
   models: async (program) => (await import('./models.ts')).registerModels(program),
 } satisfies Readonly<Record<string, Register>>;
 

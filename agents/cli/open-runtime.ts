@@ -6,6 +6,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
+import { defined } from '../../attest/core/defined.ts';
 import { addressOf } from '../../attest/sign/secp256k1.ts';
 import type { InferenceIdentity } from '../../attest/trace/bodies.ts';
 import { hashGuestCode } from '../../attest/trace/guest.ts';
@@ -14,12 +15,15 @@ import { openRunMetrics, type RunMetrics } from '../../runtime/api/metrics.ts';
 import { openRequestBook, type RequestBook } from '../../runtime/api/requests.ts';
 import { openRunManager } from '../../runtime/manager.ts';
 import type { ManagedAgent, RunManager } from '../../runtime/manager-types.ts';
+import type { McpPin, McpServers } from '../../runtime/mcp/servers.ts';
 import { OFF_CHAIN } from '../../runtime/plan.ts';
 import { openQuickJsVm } from '../../runtime/sandbox/quickjs-vm.ts';
+import type { Secrets } from '../../runtime/secrets.ts';
 import type { RunSpans } from '../../runtime/telemetry/spans.ts';
 import { bundleAgent } from '../bundle.ts';
 import { type AgentCode, toAgentCode } from '../guest-code.ts';
 import { createPolicy } from '../guest-policy.ts';
+import { pinsOf } from '../mcp/pins.ts';
 import type { Environment } from './environment.ts';
 import { startOwnInference } from './own-inference.ts';
 import { type RuntimeOptions, type RuntimeSettings, RuntimeUsageError, readRuntimeOptions } from './runtime-options.ts';
@@ -67,9 +71,15 @@ export async function openRuntime(
     if (vm.secondWall === 'none') say(`no second wall: ${vm.wallReason}`);
     else if (vm.wallReason !== '') say(`second wall is ${vm.secondWall}: ${vm.wallReason}`);
     const agents: ManagedAgent[] = [];
+    const pins: McpPin[] = [];
     for (const file of files) {
-      for (const agent of toManaged(toAgentCode(await bundleAgent(file, { vm })), settings)) addAgent(agents, agent);
+      const code = toAgentCode(await bundleAgent(file, { vm }));
+      for (const agent of toManaged(code, settings)) addAgent(agents, agent);
+      pins.push(...pinsOf(code));
     }
+    const secrets: Secrets = { get: (name) => settings.secrets.get(name) };
+    const mcp = await openMcp(settings, pins, secrets, say);
+    if (mcp !== undefined) closers.push(() => mcp.close());
     const { client, end } = await openModel(options, settings, environment, say);
     closers.push(end);
     const identity = await identityOf(client);
@@ -81,7 +91,8 @@ export async function openRuntime(
       {
         vm,
         inference: client,
-        secrets: { get: (name) => settings.secrets.get(name) },
+        secrets,
+        ...defined({ mcp }),
         now: Date.now,
         random: random32,
         key,
@@ -178,6 +189,20 @@ function withKey(key: string | undefined): { readonly fetch?: typeof fetch } {
   return {
     fetch: (input, init = {}) => fetch(input, { ...init, headers: { ...(init.headers as object), authorization } }),
   };
+}
+
+/** The MCP servers, loaded only where there are any or some are wanted; the operator hears at once of pins that do not hold. */
+async function openMcp(
+  { mcp: config }: RuntimeSettings,
+  pins: readonly McpPin[],
+  secrets: Secrets,
+  say: (line: string) => void,
+): Promise<McpServers | undefined> {
+  if (config.size === 0 && pins.length === 0) return undefined;
+  const { openMcpServers } = await import('../../runtime/mcp/servers.ts');
+  const servers = openMcpServers(config, { secrets, say });
+  await servers.check(pins);
+  return servers;
 }
 
 /** Loaded only where spans are wanted. */

@@ -11,9 +11,11 @@ import type { Hex } from '../../attest/core/bytes.ts';
 import { RuntimeError } from '../../attest/core/error.ts';
 import type { Limits } from '../../attest/trace/bodies.ts';
 import type { ProfileName } from '../../inference/engine.ts';
+import type { McpConfig } from '../../runtime/mcp/config.ts';
 import { createRedactor, SecretError } from '../../runtime/secrets.ts';
 import type { OperatorGrants } from '../guest-policy.ts';
 import type { Environment } from './environment.ts';
+import { readMcpConfig } from './mcp-config.ts';
 
 export type RuntimeUsageCode =
   | 'NO_AGENT'
@@ -48,6 +50,7 @@ export type RuntimeOptions = {
   readonly approver?: readonly string[];
   readonly limit?: readonly string[];
   readonly otlp?: string;
+  readonly mcpConfig?: string;
 };
 
 type Method = NonNullable<OperatorGrants['methods']>[number];
@@ -91,6 +94,10 @@ export function addRuntimeOptions(command: Command, folder: string): Command {
     )
     .addOption(many('--approver <address>', 'whose signature approves'))
     .addOption(many('--limit <name=number>', 'most of a run: bytes, fuel, steps, tokens, wallMs'))
+    .option(
+      '--mcp-config <file>',
+      'MCP servers whose tools agents may call if they pinned them; $TRACEBOND_MCP_CONFIG by default',
+    )
     .option('--otlp <url>', 'collector of spans; $OTEL_EXPORTER_OTLP_ENDPOINT by default, else none are made');
 }
 
@@ -103,12 +110,14 @@ export type RuntimeSettings = {
   readonly secrets: ReadonlyMap<string, string>;
   readonly inference: string | undefined;
   readonly otlp: string | undefined;
+  readonly mcp: McpConfig;
 };
 
 /**
  * Reads options.
  *
  * @throws {@link RuntimeUsageError} which never quotes a secret
+ * @throws {@link McpError} `MALFORMED_CONFIG`
  */
 export function readRuntimeOptions(options: RuntimeOptions, { env, tracebondHome }: Environment): RuntimeSettings {
   const origins = (options.allowOrigin ?? []).map(readOrigin);
@@ -120,6 +129,7 @@ export function readRuntimeOptions(options: RuntimeOptions, { env, tracebondHome
     return method;
   });
   const otlp = options.otlp ?? env['OTEL_EXPORTER_OTLP_ENDPOINT'];
+  const mcp = readMcpConfig(options.mcpConfig, { env });
   return {
     folder: options.folder === undefined ? join(tracebondHome, 'runtime') : resolve(options.folder),
     grants: {
@@ -128,13 +138,20 @@ export function readRuntimeOptions(options: RuntimeOptions, { env, tracebondHome
       addresses: (options.allowAddress ?? []).map(readAddress),
       secrets: Object.fromEntries(secrets.map(({ name, allowed }) => [name, allowed])),
       approvers: (options.approver ?? []).map(readApprover),
+      mcp: [...mcp.keys()],
       ...(methods === undefined ? {} : { methods }),
     },
     limits: { ...LIMITS, ...Object.fromEntries((options.limit ?? []).map(readLimit)) },
     secrets: new Map(secrets.map(({ name, value }) => [name, value])),
     inference: options.inference === undefined ? undefined : readUrl('--inference', options.inference),
     otlp: otlp === undefined || otlp === '' ? undefined : readUrl('--otlp', otlp),
+    mcp,
   };
+}
+
+/** Secrets by name, wherever they may go. @throws {@link RuntimeUsageError} `BAD_SECRET` */
+export function readSecrets(options: readonly string[] = [], env: Environment['env']): ReadonlyMap<string, string> {
+  return new Map(options.map((text) => readSecret(text, [], env)).map(({ name, value }) => [name, value]));
 }
 
 function readOrigin(text: string): string {
