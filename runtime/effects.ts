@@ -18,7 +18,7 @@ import { failedDelivery, type GuestDelivery, type ParsedCall, type ParsedHostCal
 import { inferenceRequestOf } from '../attest/trace/inference-call.ts';
 import type { InferenceRequest } from '../attest/trace/inference-request.ts';
 import type { Payload } from '../attest/trace/payload.ts';
-import { allowsFetch, childGrant, grantOf, mcpGrantOf, type PolicyRules } from '../attest/trace/policy.ts';
+import { allowsFetch, childGrant, coveredSend, grantOf, mcpGrantOf, type PolicyRules } from '../attest/trace/policy.ts';
 import type { RunState } from '../attest/trace/state.ts';
 import type { PayloadSet } from '../attest/trace/writer.ts';
 import type { InferenceAnswer, InferenceClient } from '../inference/client.ts';
@@ -27,6 +27,7 @@ import type { Started } from './ledger.ts';
 import type { McpServers } from './mcp/servers.ts';
 import { GrantError } from './net/errors.ts';
 import { type Redactor, SecretError, type Secrets } from './secrets.ts';
+import type { RunWallet } from './wallet/run-wallet.ts';
 
 /** What an agent asks another agent, on record in `run.child.start`. */
 export type ChildCall = {
@@ -74,6 +75,8 @@ export type EffectPorts = {
   readonly children?: ChildRunner;
   /** Tools of MCP servers; without it none can be reached. */
   readonly mcp?: Pick<McpServers, 'call'>;
+  /** The wallet of the run's agent; without it a send is lost. */
+  readonly wallet?: Pick<RunWallet, 'send'>;
 };
 
 /** Bound of one request to the outside, all redirects included, in milliseconds. */
@@ -83,7 +86,8 @@ const REQUEST_MS = 20_000;
 const MCP_MS = 60_000;
 
 /**
- * Begins the effect of a start that waits for the outside.
+ * Begins the effect of a start that waits for the outside. `suspended`: a child run waits; `stopped`: it is not known what happened, and
+ * somebody must look.
  *
  * @throws what is a fault of the host's own and none of the effect's
  */
@@ -93,7 +97,7 @@ export async function beginEffect(
   { openBody, policy }: { readonly openBody: RunOpenBody; readonly policy: PolicyRules },
   state: RunState,
   signal: AbortSignal,
-): Promise<Outcome | 'suspended'> {
+): Promise<Outcome | 'suspended' | 'stopped'> {
   switch (start.kind) {
     case 'inference.start': {
       if (parsed.method !== 'inference') break;
@@ -105,6 +109,11 @@ export async function beginEffect(
     case 'host.start':
       if (parsed.method === 'mcp.call')
         return callMcp(ports, parsed, mcpGrantOf(policy, owner.tool, parsed.target), signal);
+      if (parsed.method === 'wallet.send') {
+        const covered = coveredSend(policy, owner.tool, parsed.target);
+        if (ports.wallet === undefined || covered === undefined) break;
+        return sendFrom(ports.wallet, parsed.args, covered.grant, start.body.key, signal);
+      }
       if (parsed.method !== 'http.fetch') break;
       return fetchOver(ports, parsed.args, grantOf(policy, owner.tool, 'http.fetch'), start.body.key, signal);
     case 'run.child.start': {
@@ -133,6 +142,25 @@ async function infer(
   } catch (error) {
     if (!RuntimeError.is(error)) throw error;
     return { type: 'lost', reason: signal.aborted ? 'CANCELLED' : 'HOST_FAULT' };
+  }
+}
+
+/** Sends a transaction; what was signed for this start before is sent again, and nothing else. */
+async function sendFrom(
+  wallet: Pick<RunWallet, 'send'>,
+  args: Parameters<RunWallet['send']>[0],
+  grant: Parameters<RunWallet['send']>[1],
+  key: Hex,
+  signal: AbortSignal,
+): Promise<Outcome | 'stopped'> {
+  try {
+    const result = await wallet.send(args, grant, key, signal);
+    if (result === 'stopped') return result;
+    if (!result.ok) return { type: 'failed', error: result.error };
+    return { type: 'host', value: { ...result.value }, evidence: 'transaction' };
+  } catch (error) {
+    if (signal.aborted) return { type: 'lost', reason: 'CANCELLED' };
+    throw error;
   }
 }
 

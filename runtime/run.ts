@@ -67,7 +67,7 @@ type Ending = {
 };
 
 type Event =
-  | { readonly type: 'outcome'; readonly index: bigint; readonly outcome: Outcome | 'suspended' }
+  | { readonly type: 'outcome'; readonly index: bigint; readonly outcome: Outcome | 'suspended' | 'stopped' }
   | { readonly type: 'guest'; readonly index: bigint; readonly state: VmState }
   | { readonly type: 'fault'; readonly error: unknown }
   | { readonly type: 'wake' };
@@ -217,6 +217,7 @@ class Run {
     if (started === undefined) return;
     if (event.type === 'guest') await this.#endTool(started, event.state);
     else if (event.outcome === 'suspended') started.waits = 'child';
+    else if (event.outcome === 'stopped') started.waits = 'reconciliation';
     else await this.#end(started, event.outcome);
   }
 

@@ -1,6 +1,6 @@
 /**
- * What host calls must have answered, as far as the trace itself says: the run's store, its random bytes, and the decisions of
- * people whom the policy names.
+ * What host calls must have answered, as far as the trace itself says: the run's store, its random bytes, the decisions of
+ * people whom the policy names, and what its wallet signed.
  *
  * @module
  */
@@ -16,6 +16,7 @@ import type { OpenStart, RunState } from '../trace/state.ts';
 import { approvedSend, WalletBook } from '../trace/wallet.ts';
 import { deploymentOf } from './identity.ts';
 import { cannot, compare, diverged, MATCH, type Outcome } from './outcome.ts';
+import { checkSend } from './wallet-sends.ts';
 
 /** A host call at its end. */
 export type EndedHostCall = {
@@ -56,6 +57,7 @@ export class HostEffects {
       this.#takeApproval(ended, request);
       return outcome;
     }
+    if (capability === 'wallet.send') return checkSend(ended, policy);
     if (capability !== 'kv.put' && capability !== 'kv.get' && capability !== 'random.bytes') return MATCH;
     if (body.error !== null) return diverged('body.error', body.error, `${capability} does not fail`);
     const key = start?.policy?.request.target ?? '';
