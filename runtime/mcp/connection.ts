@@ -25,7 +25,7 @@ import { defined } from '../../attest/core/defined.ts';
 import type { HttpServerConfig, McpServerConfig } from './config.ts';
 
 /** Most bytes of one message of a server. */
-export const MAX_MESSAGE_BYTES = 32 << 20;
+export const MAX_MESSAGE_BYTES = 8 << 20;
 
 /** A tool as its server lists it; untrusted. */
 export type ListedTool = Readonly<Record<string, unknown>> & { readonly name: string };

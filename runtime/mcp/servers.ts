@@ -135,7 +135,7 @@ class Server {
   #definitions: { readonly at: number; readonly found: Promise<Definitions> } | undefined;
   /** Changes that the operator was told of. */
   readonly #told = new Set<string>();
-  #closed = false;
+  readonly #closing = new AbortController();
 
   constructor(
     name: string,
@@ -199,7 +199,7 @@ class Server {
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
+    this.#closing.abort(new Error('the servers are closed'));
     const opening = this.#connection;
     this.#drop();
     // One that could not be opened was told to whoever wanted it.
@@ -216,7 +216,7 @@ class Server {
 
   /** The connection; all that want one at a time wait for the same, and each no longer than its signal. */
   #connect(signal: AbortSignal): Promise<McpConnection> {
-    if (this.#closed) throw new TypeError('the servers are closed');
+    this.#closing.signal.throwIfAborted();
     if (this.#connection === undefined) {
       const deadline = AbortSignal.timeout(Math.max(CHECK_MS, this.#config.timeoutMs ?? 0));
       const forget = () => {
@@ -228,7 +228,11 @@ class Server {
         },
         onClose: forget,
       };
-      const opening: Promise<McpConnection> = openMcpConnection(this.#config, events, deadline);
+      const opening: Promise<McpConnection> = openMcpConnection(
+        this.#config,
+        events,
+        AbortSignal.any([deadline, this.#closing.signal]),
+      );
       this.#connection = opening;
       opening.catch(forget);
     }
