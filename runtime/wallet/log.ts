@@ -3,21 +3,19 @@
  * a line that was changed, moved or taken out is found.
  *
  * `{"block":"12","key":"0x…","raw":"0x…","sum":"0x…"}`: the newest block when it was signed, the idempotency key of the start
- * that it serves, the transaction, and SHA-256 over the sum before it and this line without its sum. A line without LF at its
- * end was never acknowledged, and its transaction never sent.
+ * that it serves, the transaction, and SHA-256 over the sum before it and this line without its sum. A line that was
+ * cut short was never acknowledged, and its transaction never sent: what is written next begins with LF and goes on from the sum before.
  *
  * Spec: `runtime/spec/wallet.md#log`.
  *
  * @module
  */
 
-import { constants } from 'node:fs';
-import { type FileHandle, open, readFile } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import { type Hex, toHex, utf8 } from '../../attest/core/bytes.ts';
 import { RuntimeError } from '../../attest/core/error.ts';
 import { sha256 } from '../../attest/core/hash.ts';
 import { parseTransaction, type SignedTransaction } from '../../attest/sign/transaction.ts';
+import type { SignedLog } from '../queue/ports.ts';
 import { WalletError } from './errors.ts';
 
 /** A transaction that was signed for a start. */
@@ -31,75 +29,63 @@ export type LoggedSend = {
 export type WalletLog = {
   /** What was signed for a start, in order. */
   sent(key: Hex): readonly LoggedSend[];
-  /** Resolves when it is on disk. @throws {@link WalletError} `WALLET_LOG_UNWRITABLE` */
+  /** Resolves when it is on disk. @throws {@link WalletError} `WALLET_LOG_UNWRITABLE`; then nothing is written any more */
   append(key: Hex, send: LoggedSend): Promise<void>;
-  close(): Promise<void>;
 };
 
 /**
- * Opens the log of a run; the file is made with its first line.
+ * Reads the log of a run, and goes on with it.
  *
  * @param run - its id, which begins the chain of digests
- * @throws {@link WalletError} `WALLET_LOG_DAMAGED`, `WALLET_LOG_UNWRITABLE`
+ * @throws {@link WalletError} `WALLET_LOG_DAMAGED`
  */
-export async function openWalletLog(path: string, run: Uint8Array): Promise<WalletLog> {
+export async function openWalletLog(lines: SignedLog, run: Uint8Array): Promise<WalletLog> {
   const sent = new Map<Hex, LoggedSend[]>();
   const take = (key: Hex, send: LoggedSend) => sent.set(key, [...(sent.get(key) ?? []), send]);
-  const text = await readLog(path);
-  const end = text.lastIndexOf('\n') + 1;
+  const text = await readLog(lines);
   let sum = toHex(sha256(utf8('tracebond/wallet-log/1'), run));
-  let size = Buffer.byteLength(text.slice(0, end));
-  text
-    .slice(0, end)
-    .split('\n')
-    .slice(0, -1)
-    .forEach((line, i) => {
-      const entry = parseEntry(line);
-      if (entry === undefined || entry.sum !== sumOf(sum, entry)) {
-        throw new WalletError('WALLET_LOG_DAMAGED', `line ${i + 1} of the wallet's log is not as it was written`, {
-          at: { path, line: i + 1 },
-        });
-      }
+  /** A line that was cut short, and after which the log went on. */
+  let torn: number | undefined;
+  let isTorn = text !== '' && !text.endsWith('\n');
+  const pieces = text.split('\n');
+  if (!isTorn) pieces.pop();
+  pieces.forEach((line, i) => {
+    const entry = parseEntry(line);
+    if (entry !== undefined && entry.sum === sumOf(sum, entry)) {
       sum = entry.sum;
+      torn = undefined;
       take(entry.key, { block: BigInt(entry.block), transaction: entry.transaction });
-    });
-  let file: FileHandle | undefined;
-  let last: Promise<unknown> = Promise.resolve();
-  let isClosed = false;
+    } else if (torn !== undefined) {
+      throw damaged(torn);
+    } else if (!isTorn || i + 1 < pieces.length) {
+      torn = i + 1;
+    }
+  });
+  // What was cut short is followed by a line that goes on from before it; nothing else is forgiven.
+  if (torn !== undefined) throw damaged(torn);
+  let broken: WalletError | undefined;
   const write = async (key: Hex, send: LoggedSend): Promise<void> => {
-    if (isClosed) throw new WalletError('WALLET_LOG_UNWRITABLE', "the wallet's log is closed", { at: { path } });
+    if (broken !== undefined) throw broken;
     const entry = { block: send.block.toString(), key, raw: send.transaction.raw };
     const next = sumOf(sum, entry);
-    const line = utf8(`${JSON.stringify({ ...entry, sum: next })}\n`);
     try {
-      file ??= await openFile(path);
-      // What a crash or a full disk left of a line goes first.
-      await file.truncate(size);
-      await file.appendFile(line);
-      await file.datasync();
+      await lines.append(utf8(`${isTorn ? '\n' : ''}${JSON.stringify({ ...entry, sum: next })}\n`));
     } catch (cause) {
-      const errno = (cause as NodeJS.ErrnoException).code ?? 'unknown';
-      throw new WalletError('WALLET_LOG_UNWRITABLE', `the wallet's log cannot be written (${errno})`, {
-        at: { path, errno },
-        cause,
-      });
+      // What is there now is known when it is read again.
+      broken = new WalletError('WALLET_LOG_UNWRITABLE', "the wallet's log cannot be written", { cause });
+      throw broken;
     }
-    size += line.length;
+    isTorn = false;
     sum = next;
     take(key, send);
   };
+  let last: Promise<unknown> = Promise.resolve();
   return {
     sent: (key) => sent.get(key) ?? [],
     append(key, send) {
       const written = last.then(() => write(key, send));
       last = written.catch(() => undefined);
       return written;
-    },
-    async close() {
-      isClosed = true;
-      await last;
-      await file?.close();
-      file = undefined;
     },
   };
 }
@@ -129,28 +115,16 @@ function parseEntry(line: string): (Entry & { sum: Hex; transaction: SignedTrans
   }
 }
 
-async function readLog(path: string): Promise<string> {
+async function readLog(lines: SignedLog): Promise<string> {
   try {
-    return await readFile(path, 'utf8');
+    return new TextDecoder().decode(await lines.read());
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return '';
-    throw new WalletError('WALLET_LOG_DAMAGED', "the wallet's log cannot be read", { at: { path }, cause });
+    throw new WalletError('WALLET_LOG_DAMAGED', "the wallet's log cannot be read", { cause });
   }
 }
 
-async function openFile(path: string): Promise<FileHandle> {
-  const file = await open(path, constants.O_CREAT | constants.O_APPEND | constants.O_WRONLY, 0o600);
-  try {
-    // The name of a new file is durable only with its folder.
-    const folder = await open(dirname(path), constants.O_RDONLY);
-    try {
-      await folder.sync();
-    } finally {
-      await folder.close();
-    }
-    return file;
-  } catch (error) {
-    await file.close();
-    throw error;
-  }
+function damaged(line: number): WalletError {
+  return new WalletError('WALLET_LOG_DAMAGED', `line ${line} of the wallet's log is not as it was written`, {
+    at: { line },
+  });
 }

@@ -7,6 +7,7 @@
 import type { Hex } from '../../attest/core/bytes.ts';
 import { RuntimeError } from '../../attest/core/error.ts';
 import type { WalletArgs } from '../../attest/trace/wallet.ts';
+import type { SignedLog } from '../queue/ports.ts';
 import { openWalletLog, type WalletLog } from './log.ts';
 import type { SendGrant, SendResult, Wallets } from './wallet.ts';
 
@@ -17,38 +18,32 @@ export type RunWallet = {
    * somebody must look.
    */
   send(args: WalletArgs, grant: SendGrant, key: Hex, signal: AbortSignal): Promise<SendResult | 'stopped'>;
-  close(): Promise<void>;
 };
 
 /**
  * Opens the wallet of a run.
  *
- * @param path - of the log
+ * @param signed - its log, as whoever may write the run's journal has it
  * @param tell - told why a send was stopped; messages hold no secret
  */
 export function openRunWallet(
   wallets: Wallets,
-  { agent, run, path }: { readonly agent: string; readonly run: Uint8Array; readonly path: string },
+  { agent, run, signed }: { readonly agent: string; readonly run: Uint8Array; readonly signed: SignedLog },
   tell: (error: RuntimeError) => void,
 ): RunWallet {
   let log: Promise<WalletLog> | undefined;
   return {
     async send(args, grant, key, signal) {
       try {
-        log ??= openWalletLog(path, run);
+        log ??= openWalletLog(signed, run);
         return await wallets.send(agent, args, grant, { key, log: await log, signal });
       } catch (error) {
         if (signal.aborted || !RuntimeError.is(error)) throw error;
-        // Opened again the next time: somebody may have looked after it.
-        const broken = log;
+        // Read again the next time: somebody may have looked after it.
         log = undefined;
-        await broken?.then((one) => one.close()).catch(() => undefined);
         tell(error);
         return 'stopped';
       }
-    },
-    async close() {
-      await log?.then((one) => one.close()).catch(() => undefined);
     },
   };
 }

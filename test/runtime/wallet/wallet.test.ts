@@ -1,4 +1,4 @@
-import { appendFile, readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
@@ -13,6 +13,7 @@ import { signTransaction } from '../../../runtime/wallet/sign.ts';
 import { openWallets } from '../../../runtime/wallet/wallet.ts';
 import { temporaryFolder } from '../../support/temporary.ts';
 import { BASE_FEE, MemoryChain } from '../../support/wallet-chain.ts';
+import { fileLog } from '../../support/wallet-log-file.ts';
 
 const SECRET = sha256(utf8('a secret of a test'));
 const RUN = sha256(utf8('a run'));
@@ -47,12 +48,11 @@ function setUp(options: Options = {}) {
     more: { args?: WalletArgs; key?: Hex; fee?: string; node?: (of: ChainNode) => ChainNode } = {},
   ) => {
     const { wallets, grant } = open(chain, options, more.node);
-    const log = await openWalletLog(path, RUN);
+    const log = await openWalletLog(fileLog(path), RUN);
     try {
       const place = { key: more.key ?? KEY, log, signal: controller.signal };
       return await wallets.send('payer', more.args ?? ARGS, { ...grant, fee: more.fee ?? FEE }, place);
     } finally {
-      await log.close();
       await wallets.close();
     }
   };
@@ -132,12 +132,11 @@ describe('a wallet', () => {
     const { signal } = new AbortController();
     const results = await Promise.all(
       Array.from({ length: 12 }, async (_, i) => {
-        const log = await openWalletLog(join(folder, `${i}.jsonl`), RUN);
+        const log = await openWalletLog(fileLog(join(folder, `${i}.jsonl`)), RUN);
         const place = { key: toHex(sha256(utf8(`start ${i}`))), log, signal };
         try {
           return await wallets.send('payer', { ...ARGS, value: String(i) }, grant, place);
         } finally {
-          await log.close();
         }
       }),
     );
@@ -335,7 +334,7 @@ describe('a wallet', () => {
   it('signs with no key but the one that the policy names, and for no chain but those of the host', async () => {
     const { chain } = setUp();
     const { wallets, grant } = open(chain);
-    const log = await openWalletLog(join(temporaryFolder(), 'x.jsonl'), RUN);
+    const log = await openWalletLog(fileLog(join(temporaryFolder(), 'x.jsonl')), RUN);
     const place = { key: KEY, log, signal: new AbortController().signal };
     await expect(wallets.send('other', ARGS, grant, place)).rejects.toMatchObject({ code: 'WALLET_KEY_MISMATCH' });
     await expect(wallets.send('payer', { ...ARGS, chain: '1' }, grant, place)).rejects.toMatchObject({
@@ -375,7 +374,7 @@ describe('the log of a wallet', () => {
       await expect(send(), name).rejects.toMatchObject({ code: 'WALLET_LOG_DAMAGED' });
     }
     await writeFile(path, text);
-    await expect(openWalletLog(path, sha256(utf8('another run')))).rejects.toMatchObject({
+    await expect(openWalletLog(fileLog(path), sha256(utf8('another run')))).rejects.toMatchObject({
       code: 'WALLET_LOG_DAMAGED',
     });
     expect(chain.heard).toHaveLength(heard);
@@ -392,23 +391,30 @@ describe('the log of a wallet', () => {
   });
 
   it('forgets a line that was cut short: its transaction was never sent', async () => {
-    const { send, path, paid } = setUp();
-    await expect(send({ node: killedAt('before') })).rejects.toThrow('killed');
-    const { size } = await stat(path);
-    await truncate(path, size - 1);
-    await appendFile(path, '');
-    expect((await send()).ok).toBe(true);
-    expect(paid()).toBe(1);
-    const lines = (await readFile(path, 'utf8')).split('\n');
-    expect(lines).toHaveLength(2);
-    expect(await send()).toMatchObject({ ok: true });
-    expect(paid()).toBe(1);
+    for (const [cut, lines] of [
+      // Only its LF is missing: it is as good as any other.
+      [1, 1],
+      [2, 2],
+      [40, 2],
+      [300, 2],
+    ] as const) {
+      const { send, path, paid } = setUp();
+      await expect(send({ node: killedAt('before') })).rejects.toThrow('killed');
+      await truncate(path, (await stat(path)).size - cut);
+      const sent = await send();
+      expect(sent.ok, `${cut}`).toBe(true);
+      expect((await readFile(path, 'utf8')).trim().split('\n'), `${cut}`).toHaveLength(lines);
+      expect(await send()).toEqual(sent);
+      expect(await send({ key: toHex(sha256(utf8('next'))) })).toMatchObject({ ok: true });
+      expect(await send()).toEqual(sent);
+      expect(paid()).toBe(2);
+    }
   });
 
   it('cannot be written: nothing is sent', async () => {
     const { send, chain } = setUp();
     const { wallets, grant } = open(chain);
-    const log = await openWalletLog(join(temporaryFolder(), 'missing', 'x.jsonl'), RUN);
+    const log = await openWalletLog(fileLog(join(temporaryFolder(), 'missing', 'x.jsonl')), RUN);
     const place = { key: KEY, log, signal: new AbortController().signal };
     await expect(wallets.send('payer', ARGS, grant, place)).rejects.toMatchObject({ code: 'WALLET_LOG_UNWRITABLE' });
     expect(chain.heard).toEqual([]);
