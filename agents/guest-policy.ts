@@ -7,10 +7,10 @@
 import type { Hex } from '../attest/core/bytes.ts';
 import type { Limits } from '../attest/trace/bodies.ts';
 import { hashGuestCode } from '../attest/trace/guest.ts';
-import type { Grant, PolicyRules, ToolGrant } from '../attest/trace/policy.ts';
+import type { Grant, PolicyRules, ToolGrant, WalletGrant } from '../attest/trace/policy.ts';
 import { templateSecrets } from '../runtime/secrets.ts';
 import type { AgentCode } from './guest-code.ts';
-import type { CapabilitySet, FetchMethod, FetchRule, McpCapability } from './sdk/index.ts';
+import type { CapabilitySet, FetchMethod, FetchRule, McpCapability, WalletRule } from './sdk/index.ts';
 
 /** What the operator allows. */
 export type OperatorGrants = {
@@ -28,9 +28,14 @@ export type OperatorGrants = {
   readonly approvers?: readonly Hex[];
   /** MCP servers that there are; tools may call what they pinned of these. */
   readonly mcp?: readonly string[];
+  /** What the agent's tools may spend of its wallet, if they declare it: for a tool and a chain one entry. */
+  readonly wallet?: readonly WalletLimits[];
   /** Agents that may be run as children, with the limits of such a run. */
   readonly agents?: Readonly<Record<string, Limits>>;
 };
+
+/** What one tool may spend on one chain; amounts in wei, decimal. */
+export type WalletLimits = Omit<WalletGrant, 'capability'> & { readonly tool: string };
 
 const ALWAYS = ['clock.now', 'random.bytes', 'kv.get', 'kv.put'] as const;
 
@@ -64,14 +69,17 @@ export function createPolicy(
       ...childGrants(agents, grants),
     ],
     tools: names.map((name) => {
-      const { fetch = [], kv, clock, random, approve, mcp = [] } = tools.get(name) ?? {};
+      const { fetch = [], kv, clock, random, approve, mcp = [], wallet = [] } = tools.get(name) ?? {};
       const declared = plainGrants([
         ...(kv === true ? (['kv.get', 'kv.put'] as const) : []),
         ...(clock === true ? (['clock.now'] as const) : []),
         ...(random === true ? (['random.bytes'] as const) : []),
       ]);
       const asking = [...fetchGrants(fetch, grants), ...mcpGrants(mcp, grants)];
-      return { name, grants: [...asking, ...declared, ...(approve === true ? [approval] : [])] };
+      const spending = walletGrants(name, wallet, grants);
+      // Whoever may be told to ask a person may ask.
+      const asks = approve === true || spending.some(({ approvalAbove }) => approvalAbove !== null);
+      return { name, grants: [...asking, ...spending, ...declared, ...(asks ? [approval] : [])] };
     }),
   };
 }
@@ -117,6 +125,31 @@ function mcpGrants(pins: readonly McpCapability[], { mcp = [], maxBytes }: Opera
         .map(({ tool, definition, idempotent }) => ({ definition: definition as Hex, idempotent, name: tool }))
         .sort((a, b) => (a.name < b.name ? -1 : 1)),
     }));
+}
+
+/** The grants of a tool to spend: what it declares, as far as the operator lists it too. */
+function walletGrants(
+  name: string,
+  rules: readonly WalletRule[],
+  { wallet = [] }: OperatorGrants,
+): readonly WalletGrant[] {
+  return wallet.flatMap(({ tool, ...limits }) => {
+    const rule = rules.find(({ chain }) => chain === limits.chain);
+    if (tool !== name || rule === undefined) return [];
+    const calls = limits.calls.flatMap((granted) => rule.calls.flatMap((declared) => meet(granted, declared)));
+    return calls.length === 0 ? [] : [{ ...limits, calls, capability: 'wallet.send' } as const];
+  });
+}
+
+/** What both the operator and the tool list; the operator says what a token counts for. */
+function meet(
+  granted: WalletGrant['calls'][number],
+  declared: WalletRule['calls'][number],
+): readonly WalletGrant['calls'][number][] {
+  const { contract, selectors, token } = granted;
+  if (contract !== null && declared.contract !== null && contract !== declared.contract) return [];
+  const both = selectors.filter((one) => declared.selectors.includes(one));
+  return both.length === 0 ? [] : [{ contract: contract ?? (declared.contract as Hex | null), selectors: both, token }];
 }
 
 function childGrants(

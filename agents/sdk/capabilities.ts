@@ -5,6 +5,8 @@
  * @module
  */
 
+import { toWalletRules, type WalletCapability, type WalletRule } from './wallet.ts';
+
 /** Methods of `ctx.fetch`. */
 export const FETCH_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'] as const;
 
@@ -51,6 +53,8 @@ export type Capabilities = {
   readonly approve?: boolean;
   /** What `ctx.mcp` may call. */
   readonly mcp?: readonly McpCapability[];
+  /** What `ctx.wallet` may send. */
+  readonly wallet?: readonly WalletCapability[];
 };
 
 /** One rule of {@link CapabilitySet}. */
@@ -71,6 +75,8 @@ export type CapabilitySet = {
   readonly approve: boolean;
   /** Left out where there is none. */
   readonly mcp?: readonly McpCapability[];
+  /** Left out where there is none. */
+  readonly wallet?: readonly WalletRule[];
 };
 
 /**
@@ -81,7 +87,7 @@ export type CapabilitySet = {
  *   for each tool, so the methods and headers meant for one origin would hold for the others
  */
 export function toCapabilities(declared: Capabilities = {}, owner: string): CapabilitySet {
-  const { fetch = [], kv = false, clock = false, random = false, approve = false, mcp = [] } = declared;
+  const { fetch = [], kv = false, clock = false, random = false, approve = false, mcp = [], wallet = [] } = declared;
   if (!Array.isArray(fetch)) throw new TypeError(`capabilities.fetch of tool ${owner} must be a list`);
   const rules = fetch.map((rule) => toFetchRule(rule, owner));
   if (!differInUrlsOnly(rules)) {
@@ -94,7 +100,13 @@ export function toCapabilities(declared: Capabilities = {}, owner: string): Capa
     random: random === true,
     approve: approve === true,
     ...toMcp(mcp, owner),
+    ...toWallet(wallet, owner),
   };
+}
+
+function toWallet(declared: unknown, owner: string): Pick<CapabilitySet, 'wallet'> {
+  const wallet = toWalletRules(declared, owner);
+  return wallet.length === 0 ? {} : { wallet };
 }
 
 function toMcp(declared: unknown, owner: string): Pick<CapabilitySet, 'mcp'> {

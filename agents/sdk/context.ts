@@ -7,6 +7,7 @@
 
 import type { FetchMethod } from './capabilities.ts';
 import { toMcpCaller } from './mcp-call.ts';
+import { toWalletContext, type WalletContext, type WalletRule } from './wallet.ts';
 
 /** Makes a host call; the engine's end of `runtime/spec/sandbox.md#host-calls`. */
 export type HostCaller = (method: string, args: unknown) => Promise<unknown>;
@@ -94,13 +95,20 @@ export type ToolContext = BaseContext & {
    * @throws Error with the server's words for what it calls an error
    */
   mcp(server: string, tool: string, input?: unknown): Promise<unknown>;
+  /** The agent's wallet; only what the tool's `capabilities.wallet` and the operator allow. */
+  readonly wallet: WalletContext;
 };
 
-/** Makes the `ctx` of a tool. */
-export function toToolContext(call: HostCaller): ToolContext {
+/**
+ * Makes the `ctx` of a tool.
+ *
+ * @param wallet - what it declares of wallets
+ */
+export function toToolContext(call: HostCaller, wallet?: readonly WalletRule[]): ToolContext {
   return {
     ...toBaseContext(call),
     mcp: toMcpCaller(call),
+    wallet: toWalletContext(call, wallet),
     fetch: async (url, { method = 'GET', headers = {}, body = null } = {}) => {
       const answer = (await call('http.fetch', { url: String(url), method, headers, body })) as Omit<
         FetchAnswer,

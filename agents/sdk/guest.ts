@@ -67,7 +67,8 @@ export function installTool(definition: unknown, path: readonly string[], name: 
   if (tool === undefined) throw new TypeError(`the agent has no tool ${name}`);
   install((entry, input, call) => {
     if (entry === 'manifest') return toolManifest(tool);
-    if (typeof entry === 'object' && entry.tool === name) return executeTool(tool, input, toToolContext(call));
+    if (typeof entry === 'object' && entry.tool === name)
+      return executeTool(tool, input, toToolContext(call, tool.capabilities.wallet));
     throw new TypeError(`this script runs the tool ${name}`);
   });
 }

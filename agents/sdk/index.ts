@@ -50,4 +50,13 @@ export {
 } from './mcp.ts';
 export { type JsonSchema, jsonSchema, type SchemaResult, type StandardSchema } from './schema.ts';
 export { type AnyTool, defineTool, type Tool, type ToolOptions } from './tool.ts';
+export type {
+  WalletCall,
+  WalletCapability,
+  WalletContext,
+  WalletOptions,
+  WalletReceipt,
+  WalletRequest,
+  WalletRule,
+} from './wallet.ts';
 export { defineWasmTool, type WasmToolOptions } from './wasm-tool.ts';
