@@ -2,7 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { onTestFinished } from 'vitest';
 import type { McpConfig, McpServerConfig } from '../../runtime/mcp/config.ts';
@@ -37,6 +37,18 @@ export async function everythingHttp(): Promise<McpServerConfig> {
   }
   child.stderr.resume();
   return { type: 'http', url: `http://127.0.0.1:${port}/mcp` };
+}
+
+/** An address where whoever connects is never answered; it ends with the test. */
+export async function silentServer(): Promise<string> {
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => sockets.add(socket)).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  return `http://127.0.0.1:${(server.address() as { readonly port: number }).port}/mcp`;
 }
 
 async function freePort(): Promise<number> {

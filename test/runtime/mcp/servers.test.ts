@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Hex } from '../../../attest/core/bytes.ts';
 import type { McpCallOptions, McpServers } from '../../../runtime/mcp/servers.ts';
-import { fixtureServer, testServers } from '../../support/mcp-servers.ts';
+import { fixtureServer, silentServer, testServers } from '../../support/mcp-servers.ts';
 
 const OPTIONS: McpCallOptions = { maxBytes: 65_536, timeoutMs: 10_000, signal: new AbortController().signal };
 
@@ -109,7 +109,7 @@ describe('tools of an MCP server', () => {
   it('cannot be called where the server is not configured, not there or none', async () => {
     const { servers, said } = testServers({
       missing: { command: '/nonexistent/server' },
-      silent: { command: process.execPath, args: ['-e', 'setTimeout(() => {}, 60_000)'], timeoutMs: 300 },
+      silent: { type: 'http', url: await silentServer(), timeoutMs: 100 },
       http: { type: 'http', url: 'http://127.0.0.1:1/mcp' },
     });
     const pin = (server: string) => ({ server, tool: 'echo', definition: `0x${'00'.repeat(32)}` as const });
