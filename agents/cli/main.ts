@@ -27,6 +27,7 @@ const COMMANDS = {
   keys: async (program) => (await import('./keys.ts')).registerKeys(program),
   'access-keys': async (program) => (await import('./access-keys.ts')).registerAccessKeys(program),
   mcp: async (program, setCode) => (await import('./mcp.ts')).registerMcp(program, setCode),
+  wallet: async (program) => (await import('./wallet.ts')).registerWallet(program),
   models: async (program) => (await import('./models.ts')).registerModels(program),
 } satisfies Readonly<Record<string, Register>>;
 

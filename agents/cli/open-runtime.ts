@@ -20,6 +20,7 @@ import { OFF_CHAIN } from '../../runtime/plan.ts';
 import { openQuickJsVm } from '../../runtime/sandbox/quickjs-vm.ts';
 import type { Secrets } from '../../runtime/secrets.ts';
 import type { RunSpans } from '../../runtime/telemetry/spans.ts';
+import type { Wallets } from '../../runtime/wallet/wallet.ts';
 import { bundleAgent } from '../bundle.ts';
 import { type AgentCode, toAgentCode } from '../guest-code.ts';
 import { createPolicy } from '../guest-policy.ts';
@@ -28,6 +29,7 @@ import type { Environment } from './environment.ts';
 import { startOwnInference } from './own-inference.ts';
 import { type RuntimeOptions, type RuntimeSettings, RuntimeUsageError, readRuntimeOptions } from './runtime-options.ts';
 import { keyOfFile, readSecretKey } from './secret-key.ts';
+import { walletLimitsOf, walletSecret } from './wallet-config.ts';
 
 /** A runtime that is open. */
 export type OpenRuntime = {
@@ -70,11 +72,17 @@ export async function openRuntime(
     closers.push(() => vm.close());
     if (vm.secondWall === 'none') say(`no second wall: ${vm.wallReason}`);
     else if (vm.wallReason !== '') say(`second wall is ${vm.secondWall}: ${vm.wallReason}`);
+    const wallets = await openWalletsOf(
+      settings,
+      walletSecret(environment, () => key),
+      say,
+    );
+    if (wallets !== undefined) closers.push(() => wallets.close());
     const agents: ManagedAgent[] = [];
     const pins: McpPin[] = [];
     for (const file of files) {
       const code = toAgentCode(await bundleAgent(file, { vm }));
-      for (const agent of toManaged(code, settings)) addAgent(agents, agent);
+      for (const agent of toManaged(code, settings, wallets)) addAgent(agents, agent);
       pins.push(...pinsOf(code));
     }
     const secrets: Secrets = { get: (name) => settings.secrets.get(name) };
@@ -92,7 +100,7 @@ export async function openRuntime(
         vm,
         inference: client,
         secrets,
-        ...defined({ mcp }),
+        ...defined({ mcp, wallets }),
         now: Date.now,
         random: random32,
         key,
@@ -118,12 +126,13 @@ export async function openRuntime(
 }
 
 /** An agent and those that it may run, with what the operator grants. */
-function toManaged(code: AgentCode, settings: RuntimeSettings): readonly ManagedAgent[] {
+function toManaged(code: AgentCode, settings: RuntimeSettings, wallets?: Wallets): readonly ManagedAgent[] {
   const { grants, limits } = settings;
   const children = Object.fromEntries([...code.agents.keys()].map((name) => [name, limits]));
-  const policy = createPolicy(code.capabilities, { ...grants, agents: children }, code.agents);
+  const wallet = wallets === undefined ? [] : walletLimitsOf(settings.wallet, nameOf(code), wallets);
+  const policy = createPolicy(code.capabilities, { ...grants, agents: children, wallet }, code.agents);
   const own = { name: nameOf(code), agent: code.agent, tools: code.tools, policy, limits };
-  return [own, ...[...code.agents.values()].flatMap((child) => toManaged(child, settings))];
+  return [own, ...[...code.agents.values()].flatMap((child) => toManaged(child, settings, wallets))];
 }
 
 /** Adds an agent; one that several agents run is there once. */
@@ -142,7 +151,7 @@ function nameOf({ agent }: AgentCode): string {
 }
 
 /** The operator's key: that of the environment, or one of its own that stays, since runs go on under their key only. */
-function operatorKey({ env, tracebondHome }: Environment, say: (line: string) => void): Uint8Array {
+export function operatorKey({ env, tracebondHome }: Environment, say: (line: string) => void): Uint8Array {
   const refuse = (reason: string) => new RuntimeUsageError('BAD_OPERATOR_KEY', reason);
   const given = env['TRACEBOND_OPERATOR_KEY'];
   if (given) return readSecretKey(given, (reason) => refuse(`TRACEBOND_OPERATOR_KEY: ${reason}`));
@@ -150,6 +159,17 @@ function operatorKey({ env, tracebondHome }: Environment, say: (line: string) =>
   const { key } = keyOfFile(path, refuse);
   say(`SIMULATED operator ${addressOf(key)}: its key was made here and lies in ${path}; set TRACEBOND_OPERATOR_KEY`);
   return key;
+}
+
+/** The wallets of a runtime; loaded only where a chain is configured. */
+async function openWalletsOf(
+  { wallet }: RuntimeSettings,
+  secret: Uint8Array,
+  say: (line: string) => void,
+): Promise<Wallets | undefined> {
+  if (wallet.chains.size === 0) return undefined;
+  const { openConfiguredWallets } = await import('./open-wallets.ts');
+  return openConfiguredWallets(wallet, secret, say);
 }
 
 async function openModel(

@@ -16,6 +16,7 @@ import { createRedactor, SecretError } from '../../runtime/secrets.ts';
 import type { OperatorGrants } from '../guest-policy.ts';
 import type { Environment } from './environment.ts';
 import { readMcpConfig } from './mcp-config.ts';
+import { readWalletConfig, type WalletConfig } from './wallet-config.ts';
 
 export type RuntimeUsageCode =
   | 'NO_AGENT'
@@ -51,6 +52,7 @@ export type RuntimeOptions = {
   readonly limit?: readonly string[];
   readonly otlp?: string;
   readonly mcpConfig?: string;
+  readonly walletConfig?: string;
 };
 
 type Method = NonNullable<OperatorGrants['methods']>[number];
@@ -98,6 +100,10 @@ export function addRuntimeOptions(command: Command, folder: string): Command {
       '--mcp-config <file>',
       'MCP servers whose tools agents may call if they pinned them; $TRACEBOND_MCP_CONFIG by default',
     )
+    .option(
+      '--wallet-config <file>',
+      'chains, and what tools may spend of the wallets of their agents if they declare it; $TRACEBOND_WALLET_CONFIG by default',
+    )
     .option('--otlp <url>', 'collector of spans; $OTEL_EXPORTER_OTLP_ENDPOINT by default, else none are made');
 }
 
@@ -111,6 +117,7 @@ export type RuntimeSettings = {
   readonly inference: string | undefined;
   readonly otlp: string | undefined;
   readonly mcp: McpConfig;
+  readonly wallet: WalletConfig;
 };
 
 /**
@@ -118,6 +125,7 @@ export type RuntimeSettings = {
  *
  * @throws {@link RuntimeUsageError} which never quotes a secret
  * @throws {@link McpError} `MALFORMED_CONFIG`
+ * @throws {@link WalletConfigError}
  */
 export function readRuntimeOptions(options: RuntimeOptions, { env, tracebondHome }: Environment): RuntimeSettings {
   const origins = (options.allowOrigin ?? []).map(readOrigin);
@@ -146,6 +154,7 @@ export function readRuntimeOptions(options: RuntimeOptions, { env, tracebondHome
     inference: options.inference === undefined ? undefined : readUrl('--inference', options.inference),
     otlp: otlp === undefined || otlp === '' ? undefined : readUrl('--otlp', otlp),
     mcp,
+    wallet: readWalletConfig(options.walletConfig, { env }),
   };
 }
 

@@ -92,8 +92,8 @@ export type WalletPorts = {
 
 export declare namespace openWallets {
   type Options = {
-    /** Blocks that a transaction must be in or under; 1 on the chain 31337 and 2 on others by default. */
-    readonly confirmations?: number;
+    /** Blocks that a transaction must be in or under, by chain id; 1 on the chain 31337 and 2 on others by default. */
+    readonly confirmations?: Readonly<Record<string, number>>;
     /** Longest pause between two looks at the chain, in milliseconds. */
     readonly pollMs?: number;
     /** Milliseconds after which a transaction that is in no block is replaced by a dearer one. */
@@ -172,7 +172,9 @@ class Send {
   constructor(job: Job, node: () => Promise<ChainNode>, options: openWallets.Options) {
     this.#job = job;
     this.#node = node;
-    this.#confirmations = BigInt(options.confirmations ?? (job.args.chain === DEVELOPMENT_CHAIN ? 1 : 2));
+    this.#confirmations = BigInt(
+      options.confirmations?.[job.args.chain] ?? (job.args.chain === DEVELOPMENT_CHAIN ? 1 : 2),
+    );
     this.#pollMs = options.pollMs ?? 2_000;
     this.#replaceAfterMs = options.replaceAfterMs ?? 60_000;
     this.#unreachableMs = options.unreachableMs ?? 60_000;

@@ -194,7 +194,7 @@ describe('ctx', () => {
   it('gives agents no fetch and tools neither model nor tools nor agents', () => {
     const { agent, tool } = contexts();
     expect(Object.keys(agent).sort()).toEqual(['approve', 'infer', 'kv', 'log', 'now', 'random', 'run', 'tool']);
-    expect(Object.keys(tool).sort()).toEqual(['approve', 'fetch', 'kv', 'log', 'mcp', 'now', 'random']);
+    expect(Object.keys(tool).sort()).toEqual(['approve', 'fetch', 'kv', 'log', 'mcp', 'now', 'random', 'wallet']);
   });
 
   it('rounds what is drawn as the inference API does', async () => {

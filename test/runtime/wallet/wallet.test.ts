@@ -149,7 +149,7 @@ describe('a wallet', () => {
   });
 
   it('signs again when somebody else took the nonce, and only then', async () => {
-    const { chain, send, foreign, paid } = setUp({ confirmations: 2 });
+    const { chain, send, foreign, paid } = setUp({ confirmations: { 31337: 2 } });
     await expect(send({ node: killedAt('before') })).rejects.toThrow('killed');
     chain.take(foreign(0n));
     chain.autoMine = false;
@@ -237,7 +237,7 @@ describe('a wallet', () => {
   });
 
   it('waits for confirmations, and sends again what a reorganisation took away', async () => {
-    const { chain, send, paid } = setUp({ confirmations: 3 });
+    const { chain, send, paid } = setUp({ confirmations: { 31337: 3 } });
     let done = false;
     const sending = send().finally(() => {
       done = true;
