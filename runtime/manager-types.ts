@@ -18,6 +18,7 @@ import type { CallerRequest } from './plan.ts';
 import type { RecordView } from './record-feed.ts';
 import type { RunStatus } from './run-status.ts';
 import type { Vm } from './sandbox/vm.ts';
+import type { Wallets } from './wallet/wallet.ts';
 
 export type ManagerErrorCode =
   | 'UNKNOWN_AGENT'
@@ -46,7 +47,7 @@ export type ManagedAgent = {
 };
 
 /** What a manager takes from outside. */
-export type ManagerPorts = Omit<EffectPorts, 'children' | 'redactor'> & {
+export type ManagerPorts = Omit<EffectPorts, 'children' | 'redactor' | 'wallet'> & {
   readonly vm: Vm;
   readonly now: () => number;
   /** 32 random bytes each. */
@@ -56,6 +57,8 @@ export type ManagerPorts = Omit<EffectPorts, 'children' | 'redactor'> & {
   /** The contract with its salt; `OFF_CHAIN` without a chain. */
   readonly deployment: Deployment & { readonly salt: Uint8Array };
   readonly identity: InferenceIdentity;
+  /** The wallets of agents; without them a send is lost. */
+  readonly wallets?: Wallets;
   /** Told of each record that becomes durable, for metrics and spans. */
   readonly onRecord?: (run: Hex, agent: string, seen: RecordSeen) => void;
   /** Told of faults of the manager's own that no caller hears of. */
@@ -98,8 +101,10 @@ export type RunManager = {
   approve(run: Hex, index: bigint, approval: Approval): Promise<RunStatus>;
   /** What became of a start that a crash left open. @throws {@link ControlError} */
   reconcile(run: Hex, index: bigint, how: 'send' | 'lost'): Promise<RunStatus>;
-  /** Path of the bundle; whole once the run is over. */
+  /** Path of the bundle on this machine, whether it is there or not; whole once the run is over. */
   bundle(run: Hex): string;
+  /** Has what is there of the bundle on this machine, and resolves to its path. @throws {@link JournalError} `JOURNAL_MISSING` */
+  fetchBundle(run: Hex): Promise<string>;
   /**
    * Deletes the payloads of a run that is over, and so is the run that asked for it; code and policy stay.
    *

@@ -1,39 +1,32 @@
 /**
- * The runs of one operator in one folder: begun, gone on with after a crash, put aside, steered, shown.
+ * The runs of one operator: begun, gone on with after a crash, put aside, steered, shown. Where they are kept and who works on them is the
+ * matter of a queue, a store and an inbox (`queue/ports.ts`); this is one of the programs that share them, or the only one.
  *
  * M1. A run that was acknowledged is in its journal: `create` returns after its record 0 is durable.
- * M2. Whatever a process leaves behind goes on when the folder is opened again; a run that waits for somebody holds nothing
- *     but its status.
- * M3. One process writes one journal (`journal-lock.ts`).
+ * M2. A run is taken up from its journal, and from nothing else: begun, waked, or left behind by a crash, it goes on in one way.
+ * M3. A run that waits for somebody holds nothing but its status.
+ * M4. Statuses that are shown are a mirror of the store's; what another program does is seen a moment later.
  *
- * Files of a run: `ID.trace`, its journal and bundle; `ID.status.json`, derived. ID is the run id in hexadecimal without `0x`.
- *
- * Spec: `runtime/spec/runs.md#manager`.
+ * Spec: `runtime/spec/runs.md#manager`, `runtime/spec/machines.md`.
  *
  * @module
  */
 
-import { createReadStream } from 'node:fs';
-import { mkdir, readdir, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
-import { fromHex, type Hex, toHex } from '../attest/core/bytes.ts';
+import { type Hex, toHex } from '../attest/core/bytes.ts';
 import { defined } from '../attest/core/defined.ts';
-import { RuntimeError } from '../attest/core/error.ts';
-import type { Json } from '../attest/encoding/canonical-json.ts';
 import { addressOf } from '../attest/sign/secp256k1.ts';
 import type { Approval } from '../attest/trace/approval.ts';
-import type { Limits, RunOpenBody } from '../attest/trace/bodies.ts';
-import { type GuestCode, hashGuestCode } from '../attest/trace/guest.ts';
+import type { Limits } from '../attest/trace/bodies.ts';
+import { hashGuestCode } from '../attest/trace/guest.ts';
 import { readJsonPayload } from '../attest/trace/payload.ts';
 import { exposureOf } from '../attest/trace/policy.ts';
-import { type PastItem, TraceWriter } from '../attest/trace/writer.ts';
+import { TraceWriter } from '../attest/trace/writer.ts';
 import { deploymentOf } from '../attest/verify/identity.ts';
 import { setAlarm } from './alarm.ts';
-import { ControlError, RunControl, type Word } from './control.ts';
+import { ControlError } from './control.ts';
 import type { ChildCall, ChildResult } from './effects.ts';
-import { continueJournal, type Journal, JournalError, openJournal } from './journal.ts';
-import { type JournalLock, lockJournal } from './journal-lock.ts';
-import type { RecordSeen } from './ledger.ts';
+import { Jobs } from './jobs.ts';
+import { JournalError } from './journal.ts';
 import {
   type CreateRun,
   type ManagedAgent,
@@ -43,46 +36,53 @@ import {
 } from './manager-types.ts';
 import { type CallerRequest, createRequest, planRun } from './plan.ts';
 import { redactorOf } from './policy-secrets.ts';
+import { openEmbeddedInbox } from './queue/embedded-inbox.ts';
+import { openEmbeddedQueue } from './queue/embedded-queue.ts';
+import { openFileStore } from './queue/file-store.ts';
+import type { JobEnd, Machinery, RunJob, RunWord } from './queue/ports.ts';
 import { feedRecords, type RecordView } from './record-feed.ts';
-import { planOf, RecoveryError, readJournal, requireSameHost } from './recovery.ts';
-import { withholdPayloads } from './retention.ts';
-import { runAgent } from './run.ts';
-import {
-  emptyStatus,
-  isOver,
-  openStatus,
-  type RunStatus,
-  readStatus,
-  removeStatus,
-  restingStatus,
-  writeStatus,
-} from './run-status.ts';
-import type { RunPlan, RunResult, Suspension } from './run-types.ts';
+import { readJournal } from './recovery.ts';
+import { isOver, openStatus, type RunStatus } from './run-status.ts';
+import type { RunPlan } from './run-types.ts';
 import { Watchers } from './watchers.ts';
-import { readWithheldStatus } from './withheld-status.ts';
 
 export declare namespace openRunManager {
   type Options = {
-    /** Folder of the journals; made if it is not there. */
-    readonly folder: string;
     readonly agents: readonly ManagedAgent[];
-    /** Runs at work at once; those that wait for somebody do not count. */
-    readonly maxActive?: number;
-  };
+    /** Whether runs are worked on here, and not only begun, steered and shown. True by default. */
+    readonly works?: boolean;
+  } & (
+    | {
+        /** Folder of the journals of a program that is alone with them; made if it is not there. */
+        readonly folder: string;
+        /** Runs at work at once; those that wait for somebody do not count. */
+        readonly maxActive?: number;
+      }
+    | { readonly machinery: Machinery }
+  );
 }
 
 /**
- * Opens a folder of runs, and goes on with those that a process left behind.
+ * Opens the runs that are there, and goes on with those that a crash left behind. Of a folder, those have been taken up when it resolves.
  *
  * @throws {@link SecretError} if a secret that a policy names is not there
  */
 export async function openRunManager(ports: ManagerPorts, options: openRunManager.Options): Promise<RunManager> {
   // What is missing is told before anything runs.
   for (const { policy } of options.agents) redactorOf(policy, ports.secrets);
-  await mkdir(options.folder, { recursive: true, mode: 0o700 });
-  const manager = new Manager(ports, options);
-  await manager.recover();
+  const machinery = 'machinery' in options ? options.machinery : await openEmbedded(options, ports);
+  const manager = new Manager(ports, machinery, options.agents);
+  await manager.open(options.works ?? true, !('machinery' in options));
   return manager;
+}
+
+/** Keeps runs in a folder of this program's own. */
+async function openEmbedded(
+  { folder, maxActive = MAX_ACTIVE }: { readonly folder: string; readonly maxActive?: number },
+  { onFault }: ManagerPorts,
+): Promise<Machinery> {
+  const queue = openEmbeddedQueue({ maxActive, onFault: (run, error) => onFault?.(run, error) });
+  return { queue, store: await openFileStore(folder), inbox: openEmbeddedInbox() };
 }
 
 const MAX_ACTIVE = 64;
@@ -90,66 +90,54 @@ const MAX_ACTIVE = 64;
 const EXPIRY_SECONDS = 3_600;
 /** Milliseconds until a run must be closed, if its wall time says nothing shorter. */
 const LONGEST_WALL_MS = 366 * 86_400_000;
-
-/** A run at work. */
-type Active = {
-  readonly control: RunControl;
-  readonly settled: Promise<RunStatus>;
-  /** Resolves when record 0 is durable, rejects when it never will be. */
-  readonly opened: Promise<void>;
-};
+/** Milliseconds after which a run that another program has begun must have been told. */
+const KNOWN_MS = 5_000;
+/** Milliseconds that a parent waits for a child beside it, before it is put aside until the child has ended. */
+const CHILD_GRACE_MS = 2_000;
 
 class Manager implements RunManager {
   readonly agents: readonly ManagedAgent[];
   readonly operator: Hex;
   readonly #ports: ManagerPorts;
-  readonly #folder: string;
-  readonly #maxActive: number;
+  readonly #machinery: Machinery;
+  readonly #jobs: Jobs;
   readonly #statuses = new Map<Hex, RunStatus>();
-  readonly #active = new Map<Hex, Active>();
   readonly #alarms = new Map<Hex, () => void>();
   readonly #watchers = new Watchers();
-  /** Runs that are being taken up, so that nobody takes one up twice. */
-  readonly #takingUp = new Map<Hex, Promise<Active>>();
-  /** Resolves when every journal that was there is known: a child run is begun only if it has none. */
-  readonly #known: Promise<void>;
-  #allTaken: () => void = () => {};
+  /** Runs that are being begun here. */
+  readonly #beginning = new Map<Hex, Promise<RunStatus>>();
   #closed = false;
 
-  constructor(ports: ManagerPorts, options: openRunManager.Options) {
+  constructor(ports: ManagerPorts, machinery: Machinery, agents: readonly ManagedAgent[]) {
     this.#ports = ports;
-    this.#folder = options.folder;
-    this.#maxActive = options.maxActive ?? MAX_ACTIVE;
-    this.agents = options.agents;
+    this.#machinery = machinery;
+    this.agents = agents;
     this.operator = addressOf(ports.key);
-    this.#known = new Promise((resolve) => {
-      this.#allTaken = resolve;
+    this.#jobs = new Jobs(ports, machinery, this.operator, {
+      statusOf: (run) => this.#statuses.get(run),
+      took: (status) => this.#take(status),
+      recorded: (run, records) => this.#count(run, records),
+      children: (call, signal) => this.#child(call, signal),
     });
   }
 
-  async recover(): Promise<void> {
-    const names = (await readdir(this.#folder)).flatMap((name) => /^([0-9a-f]{64})\.trace$/.exec(name)?.[1] ?? []);
-    const atWork: Hex[] = [];
-    for (const name of names) {
-      const run = `0x${name}` as Hex;
-      const status = await readStatus(this.#statusPath(run));
-      if (status !== undefined && status.status !== 'running') this.#take(status);
-      else atWork.push(run);
-    }
-    const opened: Promise<void>[] = [];
-    for (const run of atWork) {
-      // A run that cannot go on is shown as broken, and holds up no other; so does one that another process writes.
-      const tell = (error: unknown) => this.#ports.onFault?.(run, error);
-      try {
-        opened.push((await this.#recover(run)).opened.catch(tell));
-      } catch (error) {
-        if (!(error instanceof ManagerError)) throw error;
-        const known = this.#statuses.get(run);
-        if (known === undefined || !isOver(known)) tell(error);
-      }
-    }
-    this.#allTaken();
-    await Promise.all(opened);
+  async open(works: boolean, isAlone: boolean): Promise<void> {
+    const { store, queue } = this.#machinery;
+    const leftBehind: Hex[] = [];
+    let isOpen = false;
+    await store.open({
+      status: (run, status) => {
+        if (status !== undefined) this.#take(status);
+        else if (!isOpen) leftBehind.push(run);
+      },
+      grown: (run) => this.#watchers.notify(run),
+    });
+    isOpen = true;
+    if (!works) return;
+    const takenUp = leftBehind.map((run) => this.#jobs.takenUp(run));
+    queue.work((job) => this.#work(job));
+    for (const run of leftBehind) await queue.ensure(run);
+    if (isAlone) await Promise.all(takenUp);
     // What a child run and its parent had still to tell each other.
     for (const { run, parent } of this.list()) {
       if (parent !== null) this.#after(run).catch((error) => this.#ports.onFault?.(run, error));
@@ -163,8 +151,8 @@ class Manager implements RunManager {
     const entry = this.agents.find(({ name }) => name === asked.agent);
     if (entry === undefined)
       throw new ManagerError('UNKNOWN_AGENT', `no agent ${asked.agent}`, { at: { field: 'agent' } });
-    if (this.#active.size >= this.#maxActive) {
-      throw new ManagerError('TOO_MANY_RUNS', `${this.#maxActive} runs are at work; try again later`);
+    if (!(await this.#machinery.queue.hasRoom((run) => this.#isAtRest(run)))) {
+      throw new ManagerError('TOO_MANY_RUNS', 'as many runs as may be are at work; try again later');
     }
     const { now, random, deployment } = this.#ports;
     const seconds = BigInt(Math.floor(now() / 1000));
@@ -186,9 +174,7 @@ class Manager implements RunManager {
     const known = this.#statuses.get(toHex(run));
     // One request is one run: who asks twice with one signed request is shown the same run.
     if (known !== undefined) return known;
-    const active = this.#active.get(toHex(run)) ?? this.#begin(run, plan, entry.name);
-    await active.opened;
-    return this.get(toHex(run));
+    return this.#begin(run, plan, entry.name);
   }
 
   get(run: Hex): RunStatus {
@@ -202,7 +188,22 @@ class Manager implements RunManager {
   }
 
   async settled(run: Hex): Promise<RunStatus> {
-    return this.#active.get(run)?.settled ?? this.get(run);
+    return this.#settledUnless(run);
+  }
+
+  /** How a run stands when it rests, or when the signal is aborted, or here nothing is done any more. */
+  async #settledUnless(run: Hex, signal?: AbortSignal): Promise<RunStatus> {
+    const { growth, unwatch } = this.#watchers.watch(run, () => this.#closed || this.#isAtRest(run), signal);
+    try {
+      while (await growth.next(signal));
+    } finally {
+      unwatch();
+    }
+    return this.get(run);
+  }
+
+  #isAtRest(run: Hex): boolean {
+    return this.get(run).status !== 'running';
   }
 
   async *records(
@@ -211,21 +212,27 @@ class Manager implements RunManager {
     { follow = false, signal }: { readonly follow?: boolean; readonly signal?: AbortSignal } = {},
   ): AsyncGenerator<RecordView> {
     this.get(run);
+    const { store } = this.#machinery;
     if (!follow) {
-      yield* feedRecords(this.bundle(run), from);
+      yield* feedRecords(store.read(run), from);
       return;
     }
     const isDone = () => this.#closed || isAtEnd(this.get(run));
     const { growth, unwatch } = this.#watchers.watch(run, isDone, signal);
     try {
-      yield* feedRecords(this.bundle(run), from, growth, signal);
+      yield* feedRecords(store.read(run, growth, signal), from);
     } finally {
       unwatch();
     }
   }
 
   bundle(run: Hex): string {
-    return join(this.#folder, `${run.slice(2)}.trace`);
+    return this.#machinery.store.path(run);
+  }
+
+  async fetchBundle(run: Hex): Promise<string> {
+    this.get(run);
+    return this.#machinery.store.fetch(run);
   }
 
   async withhold(run: Hex): Promise<RunStatus> {
@@ -237,10 +244,9 @@ class Manager implements RunManager {
         at: { run: needed.run },
       });
     }
-    await withholdPayloads(this.bundle(run));
     const error = status.error === null ? null : { code: status.error.code, message: '' };
     const withheld = { ...status, output: null, error, withheldAt: this.#ports.now() };
-    await writeStatus(this.#statusPath(run), withheld);
+    await this.#machinery.store.withhold(withheld);
     this.#take(withheld);
     return withheld;
   }
@@ -249,81 +255,74 @@ class Manager implements RunManager {
 
   async cancel(run: Hex): Promise<RunStatus> {
     for (;;) {
-      const active = await this.#activate(run, (control) => control.cancel());
-      active.control.cancel();
-      const status = await active.settled;
+      await this.#tell(run, { type: 'cancel' });
+      const status = await this.settled(run);
       // It was being put aside, and had looked for the last time.
-      if (status.status !== 'suspended') return status;
+      if (status.status !== 'suspended' || this.#closed) return status;
     }
   }
 
   async pause(run: Hex): Promise<RunStatus> {
     const status = this.get(run);
     if (status.status === 'suspended') return status;
-    const active = await this.#activate(run);
-    active.control.pause();
-    return active.settled;
+    await this.#tell(run, { type: 'pause' });
+    return this.settled(run);
   }
 
   async resume(run: Hex): Promise<RunStatus> {
     if (this.get(run).status !== 'suspended') {
       throw new ManagerError('WRONG_STATE', `run ${run} is ${this.get(run).status}, not suspended`, { at: { run } });
     }
-    const active = await this.#activate(run);
-    await active.opened;
+    await this.#tell(run, { type: 'resume' });
     return this.get(run);
   }
 
   async approve(run: Hex, index: bigint, approval: Approval): Promise<RunStatus> {
-    return this.#say(run, index, { type: 'approval', approval });
+    await this.#say(run, { index, type: 'approval', approval });
+    return this.get(run);
   }
 
   async reconcile(run: Hex, index: bigint, how: 'send' | 'lost'): Promise<RunStatus> {
-    return this.#say(run, index, { type: 'reconcile', how });
+    await this.#say(run, { index, type: 'reconcile', how });
+    return this.get(run);
   }
 
-  async #say(run: Hex, index: bigint, word: Word): Promise<RunStatus> {
-    for (;;) {
-      let said: Promise<void> | undefined;
-      const active = await this.#activate(run, (control) => {
-        said = control.say(index, word);
-        // Heard of below; until then it is nobody's.
-        said.catch(() => undefined);
-      });
-      try {
-        await (said ?? active.control.say(index, word));
-        return this.get(run);
-      } catch (error) {
-        const isLate = said === undefined && error instanceof ControlError && error.code === 'RUN_OVER';
-        // It was being put aside, and had listened for the last time.
-        if (!isLate || (await active.settled).status !== 'suspended') throw error;
-      }
+  /** Says something that a run need not hear any more when it is over. */
+  async #tell(run: Hex, word: RunWord): Promise<void> {
+    try {
+      await this.#say(run, word);
+    } catch (error) {
+      if (!(error instanceof ControlError) || error.code !== 'RUN_OVER') throw error;
     }
   }
 
-  /** The run at work, started again if it was put aside; `first` sees its control before it goes on. */
-  async #activate(run: Hex, first?: (control: RunControl) => void): Promise<Active> {
+  /** Says a word to a run, which is taken up for it if it was put aside; resolves when it was heard. */
+  async #say(run: Hex, word: RunWord): Promise<void> {
     if (this.#closed) throw new ManagerError('MANAGER_CLOSED', 'the manager is closed');
-    let active = this.#active.get(run);
-    // One that is being put aside hears nothing any more; whatever comes begins after it.
-    for (; active?.control.over === true; active = this.#active.get(run)) await active.settled;
-    if (active !== undefined) return active;
-    const status = this.get(run);
-    if (status.status !== 'suspended') {
-      throw new ManagerError('WRONG_STATE', `run ${run} is ${status.status}`, { at: { run } });
+    const { status } = this.get(run);
+    if (status !== 'running' && status !== 'suspended') {
+      throw new ManagerError('WRONG_STATE', `run ${run} is ${status}`, { at: { run } });
     }
-    const pending = this.#takingUp.get(run);
-    if (pending !== undefined) return pending;
-    const taken = this.#recover(run, first).finally(() => this.#takingUp.delete(run));
-    this.#takingUp.set(run, taken);
-    return taken;
+    const { queue, inbox } = this.#machinery;
+    const { heard, isAttached } = await inbox.say(run, word);
+    if (!isAttached) await queue.add(run);
+    try {
+      await heard;
+    } catch (error) {
+      const { status: then, error: why } = this.get(run);
+      if (then !== 'broken') throw error;
+      throw new ManagerError('WRONG_STATE', `run ${run} is broken: ${why?.message}`, { at: { run }, cause: error });
+    }
   }
 
   async close(): Promise<void> {
     this.#closed = true;
     for (const off of this.#alarms.values()) off();
-    for (const { control } of this.#active.values()) control.leave();
-    await Promise.all([...this.#active.values()].map(({ settled }) => settled));
+    this.#jobs.leaveAll();
+    const { queue, inbox, store } = this.#machinery;
+    await queue.close();
+    await inbox.close();
+    await store.close();
     this.#watchers.notify();
   }
 
@@ -351,165 +350,59 @@ class Manager implements RunManager {
     });
   }
 
-  /** Begins a run that has no journal yet. */
-  #begin(run: Uint8Array, plan: RunPlan, agent: string): Active {
+  /** Begins a run, unless it was begun before. */
+  #begin(run: Uint8Array, plan: RunPlan, agent: string): Promise<RunStatus> {
     const id = toHex(run);
-    return this.#work(id, agent, plan.openBody, [], async () => ({
-      plan,
-      run,
-      journal: await openJournal(this.bundle(id)),
-    }));
+    const begun = this.#beginning.get(id) ?? this.#create(run, plan, agent).finally(() => this.#beginning.delete(id));
+    this.#beginning.set(id, begun);
+    return begun;
   }
 
-  /** Goes on with the journal of a run. */
-  async #recover(run: Hex, first?: (control: RunControl) => void): Promise<Active> {
-    const path = this.bundle(run);
-    try {
-      const { size } = await stat(path);
-      const journaled = await readJournal(createReadStream(path));
-      const plan = planOf(journaled);
-      const { identity, vm } = this.#ports;
-      requireSameHost(plan.openBody, { engine: vm.engine, identity, operator: this.operator });
-      const { items, keepBytes } = journaled;
-      const takeUp = async () => {
-        // Read before it was locked: what another process has written meanwhile must not be cut off.
-        if ((await stat(path)).size !== size) {
-          throw new JournalError('JOURNAL_IN_USE', `${path} was written meanwhile`, { at: { path } });
-        }
-        return { plan, run: fromHex(run), journal: await continueJournal(path, keepBytes) };
-      };
-      return this.#work(run, nameOf(plan.agent), plan.openBody, items, takeUp, first);
-    } catch (error) {
-      if (!RuntimeError.is(error)) throw error;
-      return this.#giveUp(run, error);
-    }
-  }
-
-  /** A journal that cannot be gone on with stays as it is; one without record 0 was never acknowledged. */
-  async #giveUp(run: Hex, error: RuntimeError): Promise<never> {
-    if (error instanceof RecoveryError && error.code === 'JOURNAL_EMPTY') {
-      await rm(this.bundle(run), { force: true });
-      throw new ManagerError('UNKNOWN_RUN', `run ${run} was never begun`, { at: { run } });
-    }
-    const { birthtimeMs, mtimeMs } = await stat(this.bundle(run));
-    const isWithheld = error instanceof RecoveryError && error.code === 'PAYLOAD_WITHHELD';
-    const over = isWithheld ? await readWithheldStatus(this.bundle(run), Math.floor(mtimeMs)) : undefined;
-    if (over !== undefined) {
-      await writeStatus(this.#statusPath(run), over);
-      this.#take(over);
-      throw new ManagerError('WRONG_STATE', `run ${run} is ${over.status}`, { at: { run } });
-    }
-    this.#take({
-      ...(this.#statuses.get(run) ?? emptyStatus(run, Math.floor(birthtimeMs))),
-      status: 'broken',
-      updatedAt: Math.floor(mtimeMs),
-      error: { code: error.code, message: error.message },
-    });
-    throw new ManagerError('WRONG_STATE', `run ${run} is broken: ${error.message}`, { at: { run }, cause: error });
-  }
-
-  #work(
-    run: Hex,
-    agent: string,
-    open: RunOpenBody,
-    past: readonly PastItem[],
-    takeUp: () => Promise<TakenUp>,
-    first?: (control: RunControl) => void,
-  ): Active {
-    const control = new RunControl();
-    first?.(control);
-    let acknowledge: () => void = () => {};
-    let refuse: (error: unknown) => void = () => {};
-    const opened = new Promise<void>((resolve, reject) => {
-      acknowledge = resolve;
-      refuse = reject;
-    });
-    const seen = (record: RecordSeen) => {
-      if (record.kind === 'run.open') {
-        this.#take({
-          ...openStatus(run, agent, open, record.head.at),
-          status: 'running',
-          updatedAt: this.#ports.now(),
-        });
-        acknowledge();
-      } else {
-        this.#count(run, Number(record.head.index) + 1);
+  async #create(run: Uint8Array, plan: RunPlan, agent: string): Promise<RunStatus> {
+    const id = toHex(run);
+    const { store, queue } = this.#machinery;
+    const { now, random: salt, key } = this.#ports;
+    const parts: Uint8Array[] = [];
+    const sink = { append: async (bytes: Uint8Array) => void parts.push(bytes) };
+    const writer = new TraceWriter({ sink, now, salt }, run, deploymentOf(plan.openBody), key);
+    const { at } = await writer.append('run.open', plan.openBody, plan.openPayloads);
+    const status = openStatus(id, agent, plan.openBody, at);
+    if (await store.create(status, Buffer.concat(parts))) {
+      this.#take(status);
+      await queue.ensure(id);
+    } else if (!this.#statuses.has(id)) {
+      // Another program has begun it, and what that one says of it is on its way.
+      const takenUp = this.#jobs.takenUp(id);
+      await queue.ensure(id);
+      await Promise.race([takenUp, this.#known(id)]);
+      if (!this.#statuses.has(id)) {
+        throw new JournalError('JOURNAL_IN_USE', `run ${id} is written by another program`, { at: { run: id } });
       }
-      this.#ports.onRecord?.(run, agent, record);
-      this.#watchers.notify(run);
-    };
-    const settled = this.#run(run, past, takeUp, control, seen).finally(() => {
-      this.#active.delete(run);
-      this.#watchers.notify(run);
-    });
-    // Whoever waits for `opened` hears of it; later faults are in the status.
-    settled
-      .then(({ status, error }) => {
-        if (status === 'broken') refuse(new ManagerError('WRONG_STATE', `run ${run} is broken: ${error?.message}`));
-        return this.#after(run);
-      })
-      .catch(refuse);
-    opened.catch(() => undefined);
-    const active = { control, settled, opened };
-    this.#active.set(run, active);
-    return active;
+    }
+    return this.get(id);
   }
 
-  async #run(
-    run: Hex,
-    past: readonly PastItem[],
-    takeUp: () => Promise<TakenUp>,
-    control: RunControl,
-    onRecord: (seen: RecordSeen) => void,
-  ): Promise<RunStatus> {
-    this.#alarms.get(run)?.();
-    let lock: JournalLock | undefined;
-    let journal: Journal | undefined;
+  /** Resolves when something is known of a run, or nothing was told for too long. */
+  async #known(run: Hex): Promise<void> {
+    const { growth, unwatch } = this.#watchers.watch(run, () => this.#statuses.has(run), AbortSignal.timeout(KNOWN_MS));
     try {
-      lock = await lockJournal(this.bundle(run));
-      const taken = await takeUp();
-      journal = taken.journal;
-      // What it says is no longer so; whoever finds no status asks the journal.
-      await removeStatus(this.#statusPath(run));
-      const { now, random: salt, key } = this.#ports;
-      const open = taken.plan.openBody;
-      const writer = new TraceWriter({ sink: journal, now, salt }, taken.run, deploymentOf(open), key, past);
-      const redactor = redactorOf(taken.plan.policy, this.#ports.secrets);
-      const children = (call: ChildCall, signal: AbortSignal) => this.#child(call, signal);
-      const result = await runAgent({ ...this.#ports, writer, control, onRecord, children, redactor }, taken.plan);
-      return await this.#conclude(run, result);
-    } catch (error) {
-      const status = this.#statuses.get(run);
-      if (status === undefined) throw error;
-      const { code, message } = RuntimeError.is(error)
-        ? error
-        : { code: 'HOST_INTERNAL', message: 'this program failed; the journal stands as it is' };
-      // Nothing is written beside the journal: the next process tries again.
-      const broken: RunStatus = {
-        ...status,
-        status: 'broken',
-        updatedAt: this.#ports.now(),
-        error: { code, message },
-      };
-      this.#statuses.set(run, broken);
-      this.#ports.onFault?.(run, error);
-      return broken;
+      await growth.next();
     } finally {
-      // What was said to a run that could not be taken up is refused, not forgotten.
-      control.end();
-      await journal?.close();
-      await lock?.release();
+      unwatch();
     }
   }
 
-  /** Keeps how a run ended, or why it was put aside. */
-  async #conclude(run: Hex, result: RunResult | Suspension): Promise<RunStatus> {
-    // A run that was left goes on by itself.
-    if (result.status === 'suspended' && result.reason === 'left') return this.get(run);
-    const status = restingStatus(this.get(run), result, this.#ports.now());
-    await writeStatus(this.#statusPath(run), status);
-    this.#take(status);
-    return status;
+  async #work(job: RunJob): Promise<JobEnd> {
+    const end = await this.#jobs.work(job);
+    this.#watchers.notify(job.run);
+    if (end === 'rested') await this.#after(job.run).catch((error) => this.#ports.onFault?.(job.run, error));
+    return end;
+  }
+
+  #count(run: Hex, records: number): void {
+    const status = this.#statuses.get(run);
+    if (status !== undefined) this.#statuses.set(run, { ...status, records, updatedAt: this.#ports.now() });
+    this.#watchers.notify(run);
   }
 
   #take(status: RunStatus): void {
@@ -517,20 +410,12 @@ class Manager implements RunManager {
     this.#alarms.get(run)?.();
     this.#alarms.delete(run);
     this.#statuses.set(run, status);
-    if (status.status !== 'suspended' || wakeAt === null) return;
+    this.#watchers.notify(run);
+    if (status.status !== 'suspended' || wakeAt === null || this.#closed) return;
     const wake = () => {
-      this.#activate(run).catch((error) => this.#ports.onFault?.(run, error));
+      this.#machinery.queue.ensure(run).catch((error) => this.#ports.onFault?.(run, error));
     };
     this.#alarms.set(run, setAlarm(wakeAt, this.#ports.now, wake));
-  }
-
-  #count(run: Hex, records: number): void {
-    const status = this.#statuses.get(run);
-    if (status !== undefined) this.#statuses.set(run, { ...status, records, updatedAt: this.#ports.now() });
-  }
-
-  #statusPath(run: Hex): string {
-    return join(this.#folder, `${run.slice(2)}.status.json`);
   }
 
   // Child runs
@@ -543,26 +428,32 @@ class Manager implements RunManager {
     const caller: CallerRequest = { request, signature: null, input, inputPayload, limits };
     const { run, plan } = this.#plan(entry, caller, { run: toHex(parent.run), index: parent.index.toString() });
     const id = toHex(run);
-    await this.#known;
-    const status = this.#statuses.get(id);
-    if (status !== undefined && isOver(status)) return this.#childResult(status);
-    if (status?.status === 'suspended' || status?.status === 'broken') return 'suspended';
-    const active = this.#active.get(id) ?? this.#begin(run, plan, entry.name);
+    const status = this.#statuses.get(id) ?? (await this.#begin(run, plan, entry.name));
+    if (status.status === 'suspended' || status.status === 'broken') return 'suspended';
     const cancel = () => {
       // Who leaves the parent leaves the child as it stands.
-      if (!this.#closed) active.control.cancel();
+      if (!this.#closed) this.#tell(id, { type: 'cancel' }).catch((error) => this.#ports.onFault?.(id, error));
     };
     signal.addEventListener('abort', cancel);
     try {
-      const settled = await active.settled;
+      const settled = await this.#soon(id);
       return isOver(settled) ? await this.#childResult(settled) : 'suspended';
     } finally {
       signal.removeEventListener('abort', cancel);
     }
   }
 
+  /** How a child run stands when it rests; or after a while, if others, and perhaps the child, wait for a place. */
+  async #soon(run: Hex): Promise<RunStatus> {
+    for (;;) {
+      const status = await this.#settledUnless(run, AbortSignal.timeout(CHILD_GRACE_MS));
+      if (status.status !== 'running' || this.#closed) return status;
+      if ((await this.#machinery.queue.counts()).waiting > 0) return status;
+    }
+  }
+
   async #childResult({ run, status, output, error }: RunStatus): Promise<ChildResult> {
-    const { items } = await readJournal(createReadStream(this.bundle(run)));
+    const { items } = await readJournal(this.#machinery.store.read(run));
     const last = items.at(-1);
     if (last?.type !== 'checkpoint') throw new ManagerError('WRONG_STATE', `run ${run} has no closed checkpoint`);
     return { run, status: status as ChildResult['status'], output, error, checkpoint: last.checkpoint };
@@ -597,16 +488,13 @@ class Manager implements RunManager {
   async #tellParent(parent: Hex, index: bigint): Promise<void> {
     try {
       const status = this.#statuses.get(parent);
-      if (status !== undefined && !isOver(status)) await this.#say(parent, index, { type: 'child' });
+      if (status !== undefined && !isOver(status)) await this.#say(parent, { index, type: 'child' });
     } catch (error) {
       // A parent that does not wait for it now hears of it when it is put aside.
       if (!(error instanceof ControlError)) this.#ports.onFault?.(parent, error);
     }
   }
 }
-
-/** What taking up a run opens. */
-type TakenUp = { readonly plan: RunPlan; readonly run: Uint8Array; readonly journal: Journal };
 
 /** Whether nothing is written any more, in this process. */
 function isAtEnd(status: RunStatus): boolean {
@@ -621,10 +509,4 @@ function requireLimits(asked: Limits, greatest: Limits): void {
       });
     }
   }
-}
-
-/** The name that an agent's manifest gives it. */
-function nameOf({ manifest }: GuestCode): string {
-  const { name } = (manifest ?? {}) as { readonly name?: Json };
-  return typeof name === 'string' ? name : '';
 }

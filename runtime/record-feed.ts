@@ -1,10 +1,9 @@
 /**
- * The records of a journal as they become durable: from the file, however long ago they were written, and then as they come.
+ * The records of a journal as they become durable, however long ago they were written.
  *
  * @module
  */
 
-import { open } from 'node:fs/promises';
 import type { Json } from '../attest/encoding/canonical-json.ts';
 import { payloadFields } from '../attest/trace/bodies.ts';
 import { headToJson } from '../attest/trace/head.ts';
@@ -20,48 +19,13 @@ export type RecordView = {
   readonly payloads: { readonly [field: string]: Json };
 };
 
-/** Tells when a file may have grown; resolves `false` when it never will again. */
+/** Tells when a journal may have grown; resolves `false` when it never will again. */
 export type Growth = { next(signal?: AbortSignal): Promise<boolean> };
 
-/**
- * Records of a journal from index `from` on.
- *
- * @param growth - waits for more; undefined: ends with what the file holds
- */
-export async function* feedRecords(
-  path: string,
-  from: bigint,
-  growth?: Growth,
-  signal?: AbortSignal,
-): AsyncGenerator<RecordView> {
-  const file = await open(path, 'r');
-  try {
-    for await (const view of collect(readLines(readGrowing(file, growth, signal)))) {
-      if (view.index >= from) yield view;
-    }
-  } finally {
-    await file.close();
-  }
-}
-
-async function* readGrowing(
-  file: Awaited<ReturnType<typeof open>>,
-  growth: Growth | undefined,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<Uint8Array> {
-  let position = 0;
-  let isLast = growth === undefined;
-  for (;;) {
-    const piece = Buffer.alloc(64 * 1024);
-    const { bytesRead } = await file.read(piece, 0, piece.length, position);
-    position += bytesRead;
-    if (bytesRead > 0) {
-      yield piece.subarray(0, bytesRead);
-      continue;
-    }
-    if (isLast || signal?.aborted === true || growth === undefined) return;
-    // What was written before the end was told is still read.
-    isLast = !(await growth.next(signal));
+/** Records of a journal from index `from` on. */
+export async function* feedRecords(source: AsyncIterable<Uint8Array>, from: bigint): AsyncGenerator<RecordView> {
+  for await (const view of collect(readLines(source))) {
+    if (view.index >= from) yield view;
   }
 }
 

@@ -15,9 +15,12 @@ import type { RunStatus } from './run-status.ts';
  *
  * @param withheldAt - told as the time of the deletion
  */
-export async function readWithheldStatus(path: string, withheldAt: number): Promise<RunStatus | undefined> {
+export async function readWithheldStatus(
+  source: AsyncIterable<Uint8Array>,
+  withheldAt: number,
+): Promise<RunStatus | undefined> {
   let status: RunStatus | undefined;
-  for await (const { index, head, body, payloads } of feedRecords(path, 0n)) {
+  for await (const { index, head, body, payloads } of feedRecords(source, 0n)) {
     const at = Number(head['at']);
     if (head['kind'] === 'run.open') {
       const { parent, seedFrom } = body as unknown as RunOpenBody;

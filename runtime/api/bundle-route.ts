@@ -18,7 +18,7 @@ export function addBundle(app: FastifyInstance, context: RunContext): void {
   app.get<{ Params: { id: string } }>('/v1/runs/:id/bundle', { exposeHeadRoute: false }, async (request, reply) => {
     readFields(noFields, request.query);
     const { run } = findRun(context, context.callerOf(request), request.params.id);
-    const file = await openBundle(context.manager.bundle(run));
+    const file = await openBundle(await context.manager.fetchBundle(run));
     let length: number;
     try {
       length = await wholeLength(file);

@@ -10,6 +10,7 @@ import { type ErrorBody, type ErrorReply, toErrorReply } from '../../inference/a
 import { ControlError, type ControlErrorCode } from '../control.ts';
 import { JournalError, type JournalErrorCode } from '../journal.ts';
 import { ManagerError, type ManagerErrorCode } from '../manager-types.ts';
+import { QueueError, type QueueErrorCode } from '../queue/errors.ts';
 import { RetentionError, type RetentionErrorCode } from '../retention.ts';
 import { HostFault, type HostFaultCode } from '../sandbox/vm.ts';
 
@@ -54,10 +55,18 @@ type Fault =
   | `ManagerError.${ManagerErrorCode}`
   | `ControlError.${ControlErrorCode}`
   | `JournalError.${JournalErrorCode}`
+  | `QueueError.${QueueErrorCode}`
   | `RetentionError.${Exclude<RetentionErrorCode, 'OUTPUT_EXISTS'>}`
   | `HostFault.${HostFaultCode}`;
 
 const SANDBOX: Row = [503, 'server_error', 'sandbox_unavailable', { message: 'the sandbox is not to be had now' }];
+
+const UNREACHABLE: Row = [
+  503,
+  'server_error',
+  'store_unreachable',
+  { message: 'where runs are kept cannot be reached now', retryAfterSeconds: 5 },
+];
 
 /** Status, type and wire code of every fault, by class and code. */
 const TABLE: { readonly [F in Fault]: Row } = {
@@ -78,6 +87,12 @@ const TABLE: { readonly [F in Fault]: Row } = {
   'ControlError.NOT_WAITING': [409, 'invalid_request_error', 'not_waiting'],
   'ControlError.APPROVAL_INVALID': [403, 'invalid_request_error', 'approval_invalid'],
   'ControlError.RUN_OVER': [409, 'invalid_request_error', 'wrong_state'],
+  'ControlError.NOT_HEARD': [
+    503,
+    'server_error',
+    'not_heard',
+    { message: 'it was said, and waits until somebody takes the run up', retryAfterSeconds: 5 },
+  ],
   'JournalError.JOURNAL_EXISTS': [409, 'invalid_request_error', 'wrong_state', { message: 'the run exists already' }],
   'JournalError.JOURNAL_MISSING': [503, 'server_error', 'journal_missing', { message: 'the bundle is not there' }],
   'JournalError.JOURNAL_IN_USE': [
@@ -86,6 +101,17 @@ const TABLE: { readonly [F in Fault]: Row } = {
     'journal_in_use',
     { message: 'another process of this operator goes on with the run', retryAfterSeconds: 5 },
   ],
+  'JournalError.JOURNAL_FENCED': [
+    503,
+    'server_error',
+    'journal_in_use',
+    { message: 'another process of this operator goes on with the run', retryAfterSeconds: 5 },
+  ],
+  'JournalError.JOURNAL_UNREACHABLE': UNREACHABLE,
+  'QueueError.QUEUE_CLOSED': [503, 'server_error', 'server_closed'],
+  'QueueError.QUEUE_UNREACHABLE': UNREACHABLE,
+  'QueueError.QUEUE_NOT_DURABLE': UNREACHABLE,
+  'QueueError.QUEUE_UNSUPPORTED': UNREACHABLE,
   'JournalError.JOURNAL_FULL': [503, 'server_error', 'journal_full', { message: 'no room is left for runs' }],
   'JournalError.JOURNAL_UNWRITABLE': [
     503,
@@ -102,7 +128,7 @@ const TABLE: { readonly [F in Fault]: Row } = {
   'HostFault.HOST_INTERNAL': SANDBOX,
 };
 
-const CLASSES = [RunApiError, ManagerError, ControlError, JournalError, RetentionError, HostFault] as const;
+const CLASSES = [RunApiError, ManagerError, ControlError, JournalError, QueueError, RetentionError, HostFault] as const;
 
 /** The reply to any fault; what is not an expected one becomes a bare 500. */
 export function toRunErrorReply(error: unknown): ErrorReply {

@@ -50,8 +50,12 @@ export type RunQueue = {
    * @throws {@link QueueError} `QUEUE_CLOSED`
    */
   work(handle: (job: RunJob) => Promise<JobEnd>): void;
-  /** Whether new runs are taken. */
-  hasRoom(): Promise<boolean>;
+  /**
+   * Whether new runs are taken.
+   *
+   * @param isAtRest - of runs that rest already, though their job here has not ended: they take no room
+   */
+  hasRoom(isAtRest: (run: Hex) => boolean): Promise<boolean>;
   counts(): Promise<QueueCounts>;
   /** Takes no more jobs, and resolves when those at work here have ended. */
   close(): Promise<void>;
@@ -80,7 +84,7 @@ export type RunClaim = {
 
 /** Lines beside a journal, durable when `append` returns, and held to the same claim. */
 export type SignedLog = {
-  /** All bytes that are there; a crash may have torn the last line. */
+  /** All bytes that are there; a crash may have torn the last line, and what is appended then follows it. */
   read(): Promise<Uint8Array>;
   /** @throws {@link JournalError} */
   append(bytes: Uint8Array): Promise<void>;
