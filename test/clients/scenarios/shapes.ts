@@ -19,9 +19,9 @@ export const LONG_QUESTION = 'Count from one to one thousand, every number in wo
 export const LONG_TOKENS = 1000;
 
 /** Tokens of a plain answer. */
-export const TEXT_TOKENS = 24;
+export const TEXT_TOKENS = 12;
 /** Tokens of an answer in JSON. */
-export const JSON_TOKENS = 160;
+export const JSON_TOKENS = 80;
 
 export const SEED = 20_231;
 

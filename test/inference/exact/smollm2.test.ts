@@ -18,12 +18,15 @@ import { describeSmolLM2 } from '../../support/smollm2.ts';
 
 const POSITIONS = 64;
 
-/** Positions of each of 8 sequences in one batch. */
-const SHARED = 12;
+/** Positions that the reference, which is slow, computes here; the golden digests of these and of all are its. */
+const REFERENCED = 24;
 
-/** Requests of one batch, and the longest of their prompts. */
+/** Positions of each of 8 sequences in one batch. */
+const SHARED = 6;
+
+/** Requests of one batch, and the longest of their prompts; `request-batch.test.ts` has longer ones with smaller models. */
 const REQUESTS = 32;
-const LONGEST = 24;
+const LONGEST = 8;
 
 /** With `from`, products of as many rows and more by ONNX Runtime: all of them, or as it serves. */
 const ENGINES: readonly { readonly name: string; readonly threads: number; readonly from?: number }[] = [
@@ -36,7 +39,10 @@ const ENGINES: readonly { readonly name: string; readonly threads: number; reado
 
 const openOrt = loadNodeProducts();
 
-/** SHA-256 over the logits of the first 64 positions of the text, `[64, 49152]` binary32, little-endian. */
+/** SHA-256 over the logits of the first 24 positions of the text, `[24, 49152]` binary32, little-endian; of the reference. */
+const GOLDEN_REFERENCED = '285e55da398774de2c2fc287549229665a89f962cf324993e7fc7cc6dbe3d13d';
+
+/** The same of the first 64 positions. */
 const GOLDEN = '216b5b33cf14ce48869b3c1fdbf525da51b90c963bf601fec04980e3cf593bd3';
 
 describeSmolLM2('SmolLM2 in the exact form', (path) => {
@@ -51,20 +57,20 @@ describeSmolLM2('SmolLM2 in the exact form', (path) => {
     file = await ensureExactFile(source, readEnvironment().cache);
     tokens = openTokenizer(source.tokenizer).encodeText(qualityText()).slice(0, POSITIONS);
     source.close();
-    expected = transcriptOf(openReference(readExactModel(file)), tokens, POSITIONS, POSITIONS);
+    expected = transcriptOf(openReference(readExactModel(file)), tokens.slice(0, REFERENCED), REFERENCED, REFERENCED);
   }, 240_000);
   afterAll(() => file.close());
 
   it('gives the golden logits by the reference', () => {
     expect(tokens.length).toBe(POSITIONS);
-    expect(createHash('sha256').update(expected.logits).digest('hex')).toBe(GOLDEN);
+    expect(createHash('sha256').update(expected.logits).digest('hex')).toBe(GOLDEN_REFERENCED);
   });
 
   it.each(ENGINES)('gives the same hidden states, caches and logits: $name', async (engine) => {
     await withDecoder(engine, (decoder) => {
       expect(decoder.name).toBe(engine.from === undefined ? 'wasm' : 'ort');
-      for (const chunk of [POSITIONS, 7, 1]) {
-        expectSameBits(transcriptOf(decoder, tokens, chunk, POSITIONS), expected);
+      for (const chunk of [REFERENCED, 7, 1]) {
+        expectSameBits(transcriptOf(decoder, tokens.slice(0, REFERENCED), chunk, REFERENCED), expected);
       }
     });
   });
@@ -118,7 +124,7 @@ describeSmolLM2('SmolLM2 in the exact form', (path) => {
         const { vocabulary } = decoder.shape;
         const requests = mixedRequests(random, { count: REQUESTS, longest: LONGEST, vocabulary });
         const alone = requests.map((request) => answerAlone(decoder, request));
-        expect(new Set(alone.flatMap(({ logits }) => logits)).size).toBeGreaterThan(300);
+        expect(new Set(alone.flatMap(({ logits }) => logits)).size).toBeGreaterThan(150);
         expect(answerTogether(decoder, requests, { random, order: 'interleaved' })).toEqual(alone);
         expect(answerTogether(decoder, requests, { random, order: 'mixed', padTo: LONGEST })).toEqual(alone);
         aloneByEngine.set(engine.name, JSON.stringify(alone));

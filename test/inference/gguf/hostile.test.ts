@@ -13,6 +13,12 @@ import { lcg, type TinyOptions, tinyGguf } from '../../support/tiny-model.ts';
 const folder = mkdtempSync(join(tmpdir(), 'tracebond-hostile-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
+/**
+ * For nine files of ten: an engine proves itself before it loads anything, and this one is quickest at it. What is hostile has been read and
+ * converted before, alike for all engines.
+ */
+const QUICK = { engine: 'wasm', threads: 1 } as const;
+
 type Sound = { readonly sound: Uint8Array; readonly header: number };
 
 /** A whole file; most faults are sought where the structure is. */
@@ -66,7 +72,7 @@ describe('200 mutations of a sound model', () => {
       writeFileSync(path, mutate(sound, seed));
       const before = process.memoryUsage();
       const start = performance.now();
-      const fault = await attempt(path);
+      const fault = await attempt(path, seed % 10 === 0 ? {} : QUICK);
       expect(performance.now() - start, `seed ${seed}`).toBeLessThan(5000);
       const after = process.memoryUsage();
       expect(after.heapUsed + after.arrayBuffers - before.heapUsed - before.arrayBuffers, `seed ${seed}`).toBeLessThan(
@@ -126,9 +132,9 @@ function readWhole(path: string, seed: number): string {
 }
 
 /** Opens and asks; the fault, or undefined if there was none. */
-async function attempt(path: string): Promise<unknown> {
+async function attempt(path: string, choice: typeof QUICK | Record<string, never>): Promise<unknown> {
   try {
-    const engine = await openEngine({ path, id: 'hostile', cacheDir: join(folder, 'cache') });
+    const engine = await openEngine({ path, id: 'hostile', cacheDir: join(folder, 'cache'), ...choice });
     try {
       await engine.complete({ messages: [{ role: 'user', content: 'the' }], maxTokens: 2 });
       return undefined;
