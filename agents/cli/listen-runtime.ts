@@ -7,6 +7,7 @@
 import { openAccess } from '../../inference/access.ts';
 import type { AccessKeys } from '../../inference/access-key-file.ts';
 import { isLoopback, listenOn } from '../../inference/main.ts';
+import { addMcp } from '../../runtime/api/mcp-route.ts';
 import { buildRuntimeServer } from '../../runtime/api/server.ts';
 import { OFF_CHAIN } from '../../runtime/plan.ts';
 import { startRetention } from '../../runtime/retention-sweep.ts';
@@ -32,6 +33,8 @@ export async function listenRuntime(
 ): Promise<RuntimeListener> {
   const { host, port, days, keys } = options;
   let open = true;
+  const onFault = (error: unknown) => console.error(error);
+  const allowed = isLoopback(host) ? { allowedHosts: [host, 'localhost', '127.0.0.1', '[::1]'] } : {};
   const app = buildRuntimeServer(manager, {
     book,
     metrics,
@@ -40,13 +43,15 @@ export async function listenRuntime(
     random: random32,
     access: keys === undefined ? null : openAccess(keys),
     isReady: () => open,
-    onFault: (error) => console.error(error),
-    ...(isLoopback(host) ? { allowedHosts: [host, 'localhost', '127.0.0.1', '[::1]'] } : {}),
+    onFault,
+    ...allowed,
+    mcp: (routes, context) => addMcp(routes, context, { onFault, ...allowed }),
   });
   const bound = await listenOn(app, host, port);
-  const onFault = (run: string, error: unknown) => console.error(`run ${run}: payloads stay: ${error}`);
+  const stays = (run: string, error: unknown) => console.error(`run ${run}: payloads stay: ${error}`);
   const forget = (run: `0x${string}`) => book.forget(run);
-  const stop = days === undefined ? undefined : startRetention({ manager, forget, now: Date.now, onFault }, days);
+  const stop =
+    days === undefined ? undefined : startRetention({ manager, forget, now: Date.now, onFault: stays }, days);
   return {
     url: `http://${host.includes(':') ? `[${host}]` : host}:${bound}`,
     async close(end) {

@@ -16,6 +16,7 @@ import { modelFolder, SHIPPED_MODEL } from '../../inference/model-path.ts';
 import { markInUse } from '../../inference/models/use-marks.ts';
 import { type Environment, readEnvironment } from './environment.ts';
 import { randomSecretKey, readSecretKey } from './secret-key.ts';
+import { registerServeMcp } from './serve-mcp.ts';
 import { registerServeRuntime } from './serve-runtime.ts';
 import { findKeys, nextStopSignal, parseCount, parsePort, ServeUsageError } from './serve-usage.ts';
 import { findModels, withKnownIdentity } from './served-models.ts';
@@ -72,6 +73,7 @@ export function registerServe(program: Command): void {
       await server.close();
     });
   registerServeRuntime(serve);
+  registerServeMcp(serve);
 }
 
 /**

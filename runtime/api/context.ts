@@ -35,7 +35,11 @@ export type RunContext = {
  * @param id - untrusted
  * @throws {@link ManagerError} `UNKNOWN_RUN`, also for a run of somebody else
  */
-export function findRun({ manager, book }: RunContext, caller: string | null, id: string): RunStatus {
+export function findRun(
+  { manager, book }: Pick<RunContext, 'manager' | 'book'>,
+  caller: string | null,
+  id: string,
+): RunStatus {
   if (!isRunId(id)) throw new ManagerError('UNKNOWN_RUN', 'no such run: expected 32 bytes as 0x hexadecimal');
   const status = manager.get(id);
   if (!isOf({ manager, book }, caller, status)) throw new ManagerError('UNKNOWN_RUN', `no run ${id}`);

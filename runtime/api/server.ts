@@ -39,6 +39,7 @@ export function buildRuntimeServer(manager: RunManager, options: buildRuntimeSer
   addRuns(app, context);
   const open = addRecords(app, context, { ...(onFault === undefined ? {} : { onFault }), ...streams });
   addBundle(app, context);
+  options.mcp?.(app, context);
   metrics.watch({ list: () => manager.list(), streams: open });
   app.get('/metrics', async (_call, reply) => {
     const { type, text } = await metrics.print();
@@ -61,5 +62,7 @@ export declare namespace buildRuntimeServer {
       /** Whether runs can be begun. */
       readonly isReady?: () => boolean;
       readonly streams?: RecordStreamOptions;
+      /** Adds the routes of MCP (`mcp-route.ts`), which not every server has. */
+      readonly mcp?: (app: FastifyInstance, context: RunContext) => void;
     };
 }

@@ -14,6 +14,8 @@ export type McpErrorCode =
   /** A pinned definition does not have its digest. */
   | 'PIN_MISMATCH'
   | 'UNKNOWN_SERVER'
+  /** The schema of an agent's input cannot be evaluated. */
+  | 'UNUSABLE_SCHEMA'
   /** The server cannot be started, reached or understood. */
   | 'SERVER_UNREACHABLE';
 
