@@ -11,7 +11,8 @@ const folder = mkdtempSync(join(tmpdir(), 'tracebond-check-'));
 const model = join(folder, 'tiny.gguf');
 const environment = { env: {}, home: folder, tracebondHome: join(folder, 'home'), cache: join(folder, 'cache') };
 const file = join(folder, 'generated.json');
-const DEFAULTS = { generated: file, model, engine: 'auto' } as const;
+/** The engine that proves itself in the least time; the first test is of all. */
+const DEFAULTS = { generated: file, model, engine: 'wasm', threads: '1' } as const;
 
 let drawn: GenerateResult;
 let greedy: GenerateResult;
@@ -40,7 +41,12 @@ const otherThan = (id: number | undefined) => ((id ?? 0) + 1) % 262;
 
 describe('tracebond check', () => {
   it('finds what generate printed, on every engine', async () => {
-    for (const options of [{}, { engine: 'reference' }, { engine: 'wasm', threads: '3' }, { engine: 'ort' }] as const) {
+    for (const options of [
+      { engine: 'auto' },
+      { engine: 'reference' },
+      { engine: 'wasm', threads: '3' },
+      { engine: 'ort' },
+    ] as const) {
       const { timing, positionsPerSecond, ...rest } = await run({}, options);
       expect(rest).toEqual({ file, verdict: 'MATCH', firstWrong: null, positions: 12 });
       expect(positionsPerSecond).toBeGreaterThan(0);
@@ -52,7 +58,7 @@ describe('tracebond check', () => {
   it('finds what ended before a stop text', async () => {
     const word = drawn.text.slice(3, 5);
     const stop = ['never there', word];
-    const options = { model, prompt: 'the cat', maxTokens: '12', profile: 'exact', engine: 'auto', topK: '0', stop };
+    const options = { model, prompt: 'the cat', maxTokens: '12', profile: 'exact', engine: 'wasm', topK: '0', stop };
     const stopped = await runGenerate(
       { ...options, temperature: '1.5', seed: String(drawn.seed), topP: '0.95' } as Parameters<typeof runGenerate>[0],
       environment,

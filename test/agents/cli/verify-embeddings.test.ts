@@ -79,7 +79,9 @@ afterAll(async () => {
 type Options = Parameters<typeof runVerifyReceipt>[1];
 const run = (content: object | string, options: Partial<Options> = {}): Promise<ReceiptReport> => {
   writeFileSync(file, typeof content === 'string' ? content : JSON.stringify(content));
-  return runVerifyReceipt(file, { model, profile: 'exact', engine: 'auto', ...options }, environment, () => {});
+  // The engine that proves itself in the least time; the first test is of all.
+  const defaults: Options = { model, profile: 'exact', engine: 'wasm', threads: '1' };
+  return runVerifyReceipt(file, { ...defaults, ...options }, environment, () => {});
 };
 const vectors = () => float.data.map(({ embedding }) => embedding);
 /** The answer with one element of one vector turned around. */
@@ -100,7 +102,7 @@ describe('tracebond verify-receipt, of embeddings', () => {
     const whole = { verdict: 'MATCH', signer: SIGNER, model: engine.identity.model, isStream: false };
     const counts = { promptTokens: tokens, outputTokens: 0, id: float.tracebond.id };
     for (const body of [float, base64]) {
-      expect(await run(body)).toMatchObject({
+      expect(await run(body, { engine: 'auto' })).toMatchObject({
         ...whole,
         ...counts,
         answer: 'embeddings',
