@@ -117,7 +117,8 @@ describe('the demo', () => {
       copy[at] = (copy[at] as number) ^ (1 + random.below(255));
       return { copy, at };
     };
-    for (let i = 0; i < 300; i++) {
+    // Of bundles like this one the campaign `tamper` breaks as many as it is told to.
+    for (let i = 0; i < 100; i++) {
       const { copy, at } = change();
       expect((await verifyBundle({ now: () => 0 }, [copy])).verdict, `byte ${at}`).toBe('INVALID');
     }
