@@ -7,6 +7,7 @@
  * @module
  */
 
+import { Console } from 'node:console';
 import type { Command } from 'commander';
 import { OFF_CHAIN } from '../../runtime/plan.ts';
 import { readEnvironment } from './environment.ts';
@@ -28,6 +29,8 @@ export function registerServeMcp(serve: Command): void {
 }
 
 async function serveMcp(files: readonly string[], options: Options): Promise<void> {
+  // Whatever a library says is not for the client.
+  globalThis.console = new Console(process.stderr, process.stderr);
   const maxActive = parseCount('--max-active', options.maxActive, 1);
   const say = (line: string) => console.error(line);
   const { openRuntime, random32 } = await import('./open-runtime.ts');

@@ -43,7 +43,8 @@ const httpSchema = z.strictObject({
       /** PKCS #8 in PEM. */
       privateKey: z.string().max(16_384).optional(),
       algorithm: z.string().max(16).optional(),
-      issuer: text.optional(),
+      /** The authorization server that may see these credentials; without it the MCP server would name one. */
+      issuer: text.refine((url) => URL.canParse(url), 'expected a URL'),
       scope: text.optional(),
     })
     .refine(({ clientSecret, privateKey }) => (clientSecret === undefined) !== (privateKey === undefined), {

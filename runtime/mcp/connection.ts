@@ -113,6 +113,8 @@ export async function openMcpConnection(
       return overflowed;
     },
     async listTools(at) {
+      // The SDK would say so on standard output.
+      if (client.getServerCapabilities()?.tools === undefined) return [];
       const { tools } = await client.listTools(undefined, { signal: at, timeout: NO_TIMEOUT_MS, cacheMode: 'refresh' });
       return tools;
     },
@@ -163,7 +165,7 @@ function toHttp({ url, headers, auth }: HttpServerConfig, overflow: () => void):
 
 function toProvider(auth: NonNullable<HttpServerConfig['auth']>): OAuthClientProvider {
   const { clientId, clientSecret, privateKey, algorithm = 'ES256', issuer, scope } = auth;
-  const more = defined({ expectedIssuer: issuer, scope });
+  const more = { expectedIssuer: issuer, ...defined({ scope }) };
   if (clientSecret !== undefined) return new ClientCredentialsProvider({ clientId, clientSecret, ...more });
   return new PrivateKeyJwtProvider({ clientId, privateKey: privateKey ?? '', algorithm, ...more });
 }

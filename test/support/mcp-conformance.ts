@@ -86,7 +86,7 @@ export async function runClientConformance(args: readonly string[]): Promise<Rea
 
 async function useServer(url: string, context: Context): Promise<readonly string[]> {
   const said: string[] = [];
-  const config: McpServerConfig = { type: 'http', url, ...(context === null ? {} : toAuth(context)) };
+  const config: McpServerConfig = { type: 'http', url, ...(context === null ? {} : await toAuth(url, context)) };
   const servers = openMcpServers(new Map([['it', config]]), {
     secrets: { get: () => undefined },
     say: (line) => said.push(line),
@@ -106,9 +106,12 @@ async function useServer(url: string, context: Context): Promise<readonly string
 
 const ARGUMENTS: Readonly<Record<string, object>> = { add_numbers: { a: 5, b: 3 } };
 
-function toAuth(context: NonNullable<Context>): Partial<HttpServerConfig> {
+async function toAuth(url: string, context: NonNullable<Context>): Promise<Partial<HttpServerConfig>> {
   const { client_id: clientId, client_secret: clientSecret, private_key_pem: privateKey } = context;
   if (clientId === undefined) return {};
+  // An operator writes it down; here it is the one whose credentials these are.
+  const found = await fetch(new URL('/.well-known/oauth-protected-resource/mcp', url));
+  const { authorization_servers: [issuer = ''] = [] } = (await found.json()) as { authorization_servers?: string[] };
   const algorithm = context.signing_algorithm;
-  return { auth: { type: 'client_credentials', clientId, clientSecret, privateKey, algorithm } };
+  return { auth: { type: 'client_credentials', clientId, clientSecret, privateKey, algorithm, issuer } };
 }

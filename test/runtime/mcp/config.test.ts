@@ -38,7 +38,14 @@ describe('the file of servers', () => {
     ['mcpServers.files.timeoutMs', () => server({ command: 'x', timeoutMs: 0 })],
     ['mcpServers.files', () => server({ command: 'x', shell: true })],
     ['mcpServers.files.headers.a:b', () => server({ url: 'http://a', headers: { 'a:b': 'c' } })],
-    ['mcpServers.files.auth', () => server({ url: 'http://a', auth: { type: 'client_credentials', clientId: 'a' } })],
+    [
+      'mcpServers.files.auth',
+      () => server({ url: 'http://a', auth: { type: 'client_credentials', clientId: 'a', issuer: 'http://b' } }),
+    ],
+    [
+      'mcpServers.files.auth.issuer',
+      () => server({ url: 'http://a', auth: { type: 'client_credentials', clientId: 'a', clientSecret: 'b' } }),
+    ],
   ])('refuses one that is malformed at %s', (field, make) => {
     expect(make).toThrow(expect.objectContaining({ code: 'MALFORMED_CONFIG', at: { field } }));
   });
@@ -65,7 +72,7 @@ describe('secrets of a server', () => {
       {
         type: 'http' as const,
         url: 'http://a',
-        auth: { type: 'client_credentials' as const, clientId: 'a', clientSecret: '{{secret:NO}}' },
+        auth: { type: 'client_credentials' as const, clientId: 'a', clientSecret: '{{secret:NO}}', issuer: 'http://b' },
       },
     ],
   ])('are refused with their place where they cannot be used: %s', (field, config) => {
