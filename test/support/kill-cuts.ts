@@ -11,6 +11,7 @@ import { sha256 } from '../../attest/core/hash.ts';
 import type { Json } from '../../attest/encoding/canonical-json.ts';
 import { hashGuestCode } from '../../attest/trace/guest.ts';
 import { parseLine } from '../../attest/trace/lines.ts';
+import { exposureOf } from '../../attest/trace/policy.ts';
 import { TraceWriter } from '../../attest/trace/writer.ts';
 import type { ChildRuns } from '../../attest/verify/child-runs.ts';
 import { trustSigner } from '../../attest/verify/trust.ts';
@@ -62,7 +63,7 @@ export function planOfAgent(
     deployment: OFF_CHAIN,
     attempt: 0n,
     deadline: 4_000_000_000n,
-    exposure: 0n,
+    exposure: exposureOf(entry.policy),
     engine: vm.engine,
     inference: TOY_IDENTITY,
     random,
