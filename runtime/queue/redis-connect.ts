@@ -128,7 +128,7 @@ export function openRedisLink(
         if (performance.now() + pause >= until) {
           throw new QueueError('QUEUE_UNREACHABLE', `the server at ${place} cannot be reached`, { at: { place } });
         }
-        await delay(pause);
+        await Promise.race([delay(pause), readiness(client)]);
       }
     }
   };
@@ -161,12 +161,20 @@ export function openRedisLink(
 export function reconnecting(name: string) {
   return {
     connectionName: name,
+    protocol: 2 as const,
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
     connectTimeout: 5_000,
     retryStrategy: (times: number) => Math.min(50 * times, LONGEST_PAUSE_MS),
   };
+}
+
+/** Resolves when a connection is made that was not; never if it stands. */
+function readiness(client: Redis): Promise<void> {
+  return new Promise((resolve) => {
+    if (client.status !== 'ready') client.once('ready', () => resolve());
+  });
 }
 
 /** Refusals that pass: the server loads, is busy, or is not the one that writes. */

@@ -104,9 +104,12 @@ while bytes > kept do
   end
 end
 redis.call('HSET', META, 'seq', seq, 'bytes', keep)
-redis.call('HSET', STATUS, RUN, status)
-redis.call('SADD', LIVE, RUN)
-tell('status')
+-- A run that is over is taken up once more only to find that it is.
+if not redis.call('HGET', META, 'over') then
+  redis.call('HSET', STATUS, RUN, status)
+  redis.call('SADD', LIVE, RUN)
+  tell('status')
+end
 return {'kept', seq}
 `);
 
