@@ -110,9 +110,15 @@ export function openRedisLink(
   { name, patienceMs, timeoutMs }: openRedisLink.Options,
 ): RedisLink {
   const client = new Redis({ ...options, ...reconnecting(name), commandTimeout: timeoutMs });
-  // Whoever calls hears of it.
-  client.on('error', () => undefined);
   let isClosed = false;
+  // Whoever calls hears of it: of a connection that the server refuses, with its word for that.
+  let refusal = '';
+  client.on('error', (error) => {
+    refusal = refusalOf(error) ?? '';
+  });
+  client.on('ready', () => {
+    refusal = '';
+  });
   const patiently = async <T>(what: () => Promise<T>): Promise<T> => {
     const until = performance.now() + patienceMs;
     for (let pause = 20; ; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
@@ -126,7 +132,8 @@ export function openRedisLink(
         }
         if (isClosed) throw new QueueError('QUEUE_CLOSED', 'the connection is closed');
         if (performance.now() + pause >= until) {
-          throw new QueueError('QUEUE_UNREACHABLE', `the server at ${place} cannot be reached`, { at: { place } });
+          const why = refusal === '' ? 'cannot be reached' : `lets nobody in: ${refusal}`;
+          throw new QueueError('QUEUE_UNREACHABLE', `the server at ${place} ${why}`, { at: { place } });
         }
         await Promise.race([delay(pause), readiness(client)]);
       }
@@ -171,7 +178,7 @@ export function reconnecting(name: string) {
 }
 
 /** Resolves when a connection is made that was not; never if it stands. */
-function readiness(client: Redis): Promise<void> {
+export function readiness(client: Redis): Promise<void> {
   return new Promise((resolve) => {
     if (client.status !== 'ready') client.once('ready', () => resolve());
   });

@@ -12,7 +12,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import type { Hex } from '../../attest/core/bytes.ts';
-import { type RedisAddress, type RedisLink, reconnecting } from './redis-connect.ts';
+import { type RedisAddress, type RedisLink, readiness, reconnecting } from './redis-connect.ts';
 import { type RedisKeys, readRunId } from './redis-keys.ts';
 
 /** One event, in its order. */
@@ -61,6 +61,10 @@ export async function openRedisReader(
   });
   for (const client of [blocking, channel]) client.on('error', () => undefined);
   let isClosed = false;
+  let endPause: () => void = () => {};
+  const closed = new Promise<void>((resolve) => {
+    endPause = resolve;
+  });
 
   channel.on('message', (_channel: string, message: string) => {
     const run = readRunId(message);
@@ -89,7 +93,7 @@ export async function openRedisReader(
         if (isClosed) return;
         // A connection that is lost is made again; anything else is told.
         if (blocking.status === 'ready') listener.onFault(error);
-        await delay(PAUSE_MS);
+        await Promise.race([delay(PAUSE_MS, undefined, { ref: false }), readiness(blocking), closed]);
       }
     }
   })();
@@ -120,6 +124,7 @@ export async function openRedisReader(
   return {
     async close() {
       isClosed = true;
+      endPause();
       blocking.disconnect();
       channel.disconnect();
       await loop;

@@ -106,7 +106,7 @@ describe('what a server must be', () => {
       () => undefined,
       (caught: Error) => caught,
     );
-    expect(error).toMatchObject({ name: 'QueueError' });
+    expect(error).toMatchObject({ code: 'QUEUE_UNREACHABLE', message: expect.stringContaining('WRONGPASS') });
     expect(JSON.stringify(error) + String(error?.stack) + String(error?.cause)).not.toMatch(/wrong-word|sesame/);
   });
 
