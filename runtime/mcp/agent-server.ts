@@ -3,7 +3,7 @@
  *
  * M1. Nothing is kept between requests: what a client has to come back for is a run, and is found by its id.
  * M2. A caller is shown the runs that the other routes would show it.
- * M3. A call that is given up cancels its run.
+ * M3. A call that is given up cancels its run, where the protocol tells which call that is: not that of 2025-11-25 over HTTP.
  *
  * Spec: `runtime/spec/mcp.md#agents-as-an-mcp-server`.
  *
@@ -137,7 +137,8 @@ async function tell(
   const until = AbortSignal.any([signal, settled]);
   for await (const { index, head } of manager.records(run, 0n, { follow: true, signal: until })) {
     if (until.aborted) return;
-    const params = { progressToken, progress: Number(index) + 1, message: String(head['kind']) };
+    const of = { _meta: { [RUN_META]: { id: run } } };
+    const params = { progressToken, progress: Number(index) + 1, message: String(head['kind']), ...of };
     await notify({ method: 'notifications/progress', params });
   }
 }

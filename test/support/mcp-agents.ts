@@ -12,7 +12,7 @@ import type { ManagedAgent, ManagerPorts } from '../../runtime/manager-types.ts'
 import { OFF_CHAIN } from '../../runtime/plan.ts';
 import { openManaged } from './managed.ts';
 import { temporaryFolder } from './temporary.ts';
-import { TOY_LIMITS } from './toy-run.ts';
+import { infer, TOY_LIMITS } from './toy-run.ts';
 import { ToyError, type ToyGuest, toyVm } from './toy-vm.ts';
 
 const PNG = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==';
@@ -27,7 +27,7 @@ const resource = (uri: string, mimeType: string, text: string) => ({
 });
 
 /** What agents do, by name. */
-const GUESTS: Readonly<Record<string, ToyGuest>> = {
+export const MCP_GUESTS: Readonly<Record<string, ToyGuest>> = {
   test_simple_text: async () => 'This is a simple text response for testing.',
   test_image_content: answer(IMAGE),
   test_audio_content: answer({ type: 'audio', data: WAV, mimeType: 'audio/wav' }),
@@ -50,7 +50,7 @@ const GUESTS: Readonly<Record<string, ToyGuest>> = {
   structured: async (ctx) => ({ doubled: 2 * (ctx.input as { readonly n: number }).n }),
   listed: async (ctx) => [ctx.input],
   approve: async (ctx) => ctx.call('human.approve', { details: null, summary: 'pay?', timeoutMs: 0 }),
-  endless: async (ctx) => ctx.call('inference', { messages: [{ role: 'user', content: 'how long?' }], maxTokens: 1 }),
+  endless: async (ctx) => ctx.call('inference', infer('how long?')),
   looped: async () => ({ text: 'the last answer', finishReason: 'stop', steps: [], object: { n: 1 } }),
 };
 
@@ -94,7 +94,7 @@ function agents(): ManagedAgent[] {
     tools: [],
   } as const;
   const limits = { ...TOY_LIMITS, wallMs: '600000' };
-  return Object.keys(GUESTS).map((name) => ({ name, agent: code(name), tools: new Map(), policy, limits }));
+  return Object.keys(MCP_GUESTS).map((name) => ({ name, agent: code(name), tools: new Map(), policy, limits }));
 }
 
 type ServerOptions = Partial<Parameters<typeof buildRuntimeServer>[1]>;
@@ -104,7 +104,7 @@ export async function openMcpApi(
   options: { readonly ports?: Partial<ManagerPorts>; readonly server?: ServerOptions } = {},
 ) {
   const folder = temporaryFolder();
-  const manager = await openManaged(toyVm(GUESTS), folder, agents(), options.ports);
+  const manager = await openManaged(toyVm(MCP_GUESTS), folder, agents(), options.ports);
   const book = await openRequestBook(join(folder, 'requests'));
   const faults: unknown[] = [];
   const onFault = (error: unknown) => faults.push(error);
