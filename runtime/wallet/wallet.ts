@@ -229,8 +229,19 @@ class Send {
         await node.count(grant.address, 'pending'),
       ]);
       const { raw } = await this.#sign({ ...prices, nonce: nonces.next(count) }, head);
-      const { answer, ...refusal } = await this.#insist((node) => node.broadcast(raw));
-      return answer === 'refused' && 'reason' in refusal ? (refusal.reason as SendFailure) : undefined;
+      return this.#show(raw);
+    });
+  }
+
+  /** Shows a transaction to the node for the first time. */
+  async #show(raw: Hex): Promise<SendFailure | undefined> {
+    let isFirst = true;
+    return this.#insist(async (node) => {
+      const wasFirst = isFirst;
+      isFirst = false;
+      const said = await node.broadcast(raw);
+      // Whether a node that did not answer before has it, its refusal does not tell (S4).
+      return said.answer === 'refused' && wasFirst ? said.reason : undefined;
     });
   }
 

@@ -2,6 +2,7 @@ import { readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
+import { BondError } from '../../../attest/bond/errors.ts';
 import { type Hex, toHex, utf8 } from '../../../attest/core/bytes.ts';
 import { sha256 } from '../../../attest/core/hash.ts';
 import { parseTransaction } from '../../../attest/sign/transaction.ts';
@@ -312,6 +313,22 @@ describe('a wallet', () => {
     const sent = await send();
     expect(sent.ok && sent.value.nonce).toBe('0');
     expect(paid()).toBe(1);
+  });
+
+  it('takes no refusal for one after the node may have had it', async () => {
+    const { chain, send, paid } = setUp();
+    let times = 0;
+    const node = (of: ChainNode): ChainNode => ({
+      ...of,
+      broadcast: async (raw) => {
+        times += 1;
+        if (times > 1) return { answer: 'refused', reason: 'INSUFFICIENT_FUNDS' };
+        await of.broadcast(raw);
+        throw new BondError('CHAIN_UNREACHABLE', 'the answer was lost');
+      },
+    });
+    expect((await send({ node })).ok).toBe(true);
+    expect([paid(), chain.mined().length]).toEqual([1, 1]);
   });
 
   it('tells of a contract that refused in the block', async () => {
