@@ -47,6 +47,35 @@ describe('a policy', () => {
     expect(grantsOf({ fetch: ['https://books.test/*'] }, { origins: [] })).toEqual([]);
   });
 
+  it('grants the tools of MCP servers that there are, by server and name', () => {
+    const pin = (server: string, tool: string, idempotent = false) => {
+      return { server, tool, definition: `0x${'11'.repeat(32)}`, idempotent };
+    };
+    const mcp = [pin('b', 'two'), pin('a', 'x'), pin('b', 'one', true), pin('c', 'y')];
+    const definition = `0x${'11'.repeat(32)}`;
+    expect(grantsOf({ mcp }, { mcp: ['b', 'c', 'd'] })).toEqual([
+      {
+        capability: 'mcp.call',
+        maxBytes: 1000,
+        server: 'b',
+        tools: [
+          { definition, idempotent: true, name: 'one' },
+          { definition, idempotent: false, name: 'two' },
+        ],
+      },
+      { capability: 'mcp.call', maxBytes: 1000, server: 'c', tools: [{ definition, idempotent: false, name: 'y' }] },
+    ]);
+    expect(grantsOf({ mcp })).toEqual([]);
+    for (const bad of [
+      [pin('a b', 'x')],
+      [pin('a', '')],
+      [pin('a', 'x'), pin('a', 'x')],
+      [{ ...pin('a', 'x'), definition: '0x' }],
+    ]) {
+      expect(() => grantsOf({ mcp: bad })).toThrow(TypeError);
+    }
+  });
+
   it('writes origins as requests have them', () => {
     const origins = ['https://BOOKS.test:443/', 'https://books.test'];
     expect(grantsOf({ fetch: ['https://books.test/*'] }, { origins })[0]).toMatchObject({
