@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Client } from '@modelcontextprotocol/client';
@@ -47,9 +47,21 @@ it('serve mcp offers an agent, which calls a tool of another server, over standa
   const { url: entry, execArgv } = childEntry(import.meta.url, '../../support/runtime-child.ts');
   const options = ['--inference', url, '--mcp-config', join(home, 'mcp.json'), '--folder', join(home, 'runs')];
   const transport = new StdioClientTransport({
-    command: process.execPath,
-    args: [...execArgv, fileURLToPath(entry), 'serve', 'mcp', join(home, 'agent.ts'), ...options],
-    env: { TRACEBOND_HOME: home, OTEL_EXPORTER_OTLP_ENDPOINT: '' },
+    // The SDK passes over lines that are no JSON; here they are looked at.
+    command: 'sh',
+    args: [
+      '-c',
+      '"$@" | tee "$OUT"',
+      'sh',
+      process.execPath,
+      ...execArgv,
+      fileURLToPath(entry),
+      'serve',
+      'mcp',
+      join(home, 'agent.ts'),
+      ...options,
+    ],
+    env: { OUT: join(home, 'out'), TRACEBOND_HOME: home, OTEL_EXPORTER_OTLP_ENDPOINT: '' },
     stderr: 'pipe',
   });
   let said = '';
@@ -82,6 +94,9 @@ it('serve mcp offers an agent, which calls a tool of another server, over standa
   await expect.poll(statuses, { timeout: 10_000 }).toContain('run of relay: cancelled');
   await client.close();
   expect(faults).toEqual([]);
+  const lines = readFileSync(join(home, 'out'), 'utf8').trimEnd().split('\n');
+  for (const line of lines) expect(JSON.parse(line)).toMatchObject({ jsonrpc: '2.0' });
+  expect(lines.length).toBeGreaterThan(10);
   expect(said).toContain('agents relay, traces signed by 0x');
   expect(said).not.toContain('mcp:');
 });
