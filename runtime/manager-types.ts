@@ -15,6 +15,7 @@ import type { PolicyRules } from '../attest/trace/policy.ts';
 import type { EffectPorts } from './effects.ts';
 import type { RecordSeen } from './ledger.ts';
 import type { CallerRequest } from './plan.ts';
+import type { QueueCounts } from './queue/ports.ts';
 import type { RecordView } from './record-feed.ts';
 import type { RunStatus } from './run-status.ts';
 import type { Vm } from './sandbox/vm.ts';
@@ -112,6 +113,8 @@ export type RunManager = {
    * @throws {@link RetentionError}
    */
   withhold(run: Hex): Promise<RunStatus>;
+  /** How the queue stands, over all machines. @throws {@link QueueError} */
+  queueCounts(): Promise<QueueCounts>;
   /** Puts every run aside as it stands, and lets go of everything; runs go on when the folder is opened again. */
   close(): Promise<void>;
 };

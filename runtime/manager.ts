@@ -39,7 +39,7 @@ import { redactorOf } from './policy-secrets.ts';
 import { openEmbeddedInbox } from './queue/embedded-inbox.ts';
 import { openEmbeddedQueue } from './queue/embedded-queue.ts';
 import { openFileStore } from './queue/file-store.ts';
-import type { JobEnd, Machinery, RunJob, RunWord } from './queue/ports.ts';
+import type { JobEnd, Machinery, QueueCounts, RunJob, RunWord } from './queue/ports.ts';
 import { feedRecords, type RecordView } from './record-feed.ts';
 import { readJournal } from './recovery.ts';
 import { isOver, openStatus, type RunStatus } from './run-status.ts';
@@ -313,6 +313,10 @@ class Manager implements RunManager {
       if (then !== 'broken') throw error;
       throw new ManagerError('WRONG_STATE', `run ${run} is broken: ${why?.message}`, { at: { run }, cause: error });
     }
+  }
+
+  async queueCounts(): Promise<QueueCounts> {
+    return this.#machinery.queue.counts();
   }
 
   async close(): Promise<void> {

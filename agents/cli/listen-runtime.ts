@@ -6,9 +6,11 @@
 
 import { openAccess } from '../../inference/access.ts';
 import type { AccessKeys } from '../../inference/access-key-file.ts';
+import { openHttpApp } from '../../inference/http-app.ts';
 import { isLoopback, listenOn } from '../../inference/main.ts';
+import { toRunErrorReply } from '../../runtime/api/errors.ts';
 import { addMcp } from '../../runtime/api/mcp-route.ts';
-import { buildRuntimeServer } from '../../runtime/api/server.ts';
+import { addMetrics, buildRuntimeServer } from '../../runtime/api/server.ts';
 import { OFF_CHAIN } from '../../runtime/plan.ts';
 import { startRetention } from '../../runtime/retention-sweep.ts';
 import { type OpenRuntime, random32 } from './open-runtime.ts';
@@ -58,6 +60,37 @@ export async function listenRuntime(
       open = false;
       const closing = app.close();
       await stop?.();
+      await end();
+      await closing;
+    },
+  };
+}
+
+/**
+ * Has a worker's `/health` and `/metrics` listen.
+ *
+ * @throws {@link ServerError} `PORT_IN_USE`, `LISTEN_FAILED`
+ */
+export async function listenWorker(
+  { manager, metrics }: OpenRuntime,
+  { host, port, keys }: { readonly host: string; readonly port: number; readonly keys: AccessKeys | undefined },
+): Promise<RuntimeListener> {
+  const app = openHttpApp({
+    toReply: toRunErrorReply,
+    observe: (opened) => metrics.observe(opened),
+    access: keys === undefined ? null : openAccess(keys),
+    onFault: (error) => console.error(error),
+    ...(isLoopback(host) ? { allowedHosts: [host, 'localhost', '127.0.0.1', '[::1]'] } : {}),
+  });
+  metrics.watch({ list: () => manager.list(), streams: () => 0 });
+  metrics.watchQueue(() => manager.queueCounts());
+  addMetrics(app, metrics);
+  app.get('/health', async () => ({ status: 'ok', queue: await manager.queueCounts() }));
+  const bound = await listenOn(app, host, port);
+  return {
+    url: `http://${host.includes(':') ? `[${host}]` : host}:${bound}`,
+    async close(end) {
+      const closing = app.close();
       await end();
       await closing;
     },

@@ -17,6 +17,7 @@ import { openRunManager } from '../../runtime/manager.ts';
 import type { ManagedAgent, RunManager } from '../../runtime/manager-types.ts';
 import type { McpPin, McpServers } from '../../runtime/mcp/servers.ts';
 import { OFF_CHAIN } from '../../runtime/plan.ts';
+import type { Machinery } from '../../runtime/queue/ports.ts';
 import { openQuickJsVm } from '../../runtime/sandbox/quickjs-vm.ts';
 import type { Secrets } from '../../runtime/secrets.ts';
 import type { RunSpans } from '../../runtime/telemetry/spans.ts';
@@ -27,6 +28,7 @@ import { createPolicy } from '../guest-policy.ts';
 import { pinsOf } from '../mcp/pins.ts';
 import type { Environment } from './environment.ts';
 import { startOwnInference } from './own-inference.ts';
+import { type RedisSettings, readRedisOptions } from './redis-options.ts';
 import { type RuntimeOptions, type RuntimeSettings, RuntimeUsageError, readRuntimeOptions } from './runtime-options.ts';
 import { keyOfFile, readSecretKey } from './secret-key.ts';
 import { walletLimitsOf, walletSecret } from './wallet-config.ts';
@@ -38,6 +40,8 @@ export type OpenRuntime = {
   readonly metrics: RunMetrics;
   readonly agents: readonly ManagedAgent[];
   readonly settings: RuntimeSettings;
+  /** Where runs are queued and kept, to show. */
+  readonly place: string;
   /** Puts runs aside as they stand, and ends everything. */
   close(): Promise<void>;
 };
@@ -57,11 +61,12 @@ export function random32(): Uint8Array {
  */
 export async function openRuntime(
   files: readonly string[],
-  options: RuntimeOptions & { readonly maxActive?: number | undefined },
+  options: RuntimeOptions & { readonly maxActive?: number | undefined; readonly works?: boolean },
   environment: Environment,
   say: (line: string) => void,
 ): Promise<OpenRuntime> {
   const settings = readRuntimeOptions(options, environment);
+  const redis = readRedisOptions(options.redis, environment);
   const key = operatorKey(environment, say);
   const closers: (() => Promise<void>)[] = [];
   const close = async () => {
@@ -95,6 +100,9 @@ export async function openRuntime(
     const spans = await openSpans(settings, (run) => manager?.list().find((one) => one.run === run)?.parent?.run);
     if (spans !== undefined) closers.push(() => spans.close());
     const metrics = openRunMetrics({ withProcess: true });
+    const onFault = (run: string | undefined, error: unknown) => console.error(`run ${run ?? '?'}: ${describe(error)}`);
+    const shared = redis && (await openShared(redis, settings, options.maxActive, onFault));
+    const place = shared?.place ?? settings.folder;
     const opened = await openRunManager(
       {
         vm,
@@ -110,15 +118,21 @@ export async function openRuntime(
           metrics.onRecord(run, agent, seen);
           spans?.onRecord(run, agent, seen);
         },
-        onFault: (run, error) => console.error(`run ${run}: ${describe(error)}`),
+        onFault,
       },
-      { folder: settings.folder, agents, ...(options.maxActive === undefined ? {} : { maxActive: options.maxActive }) },
+      {
+        agents,
+        works: options.works ?? true,
+        ...(shared === undefined
+          ? { folder: settings.folder, ...defined({ maxActive: options.maxActive }) }
+          : { machinery: shared.machinery }),
+      },
     );
     manager = opened;
     closers.push(() => opened.close());
     const book = await openRequestBook(join(settings.folder, 'requests'));
     say('off chain: no bond stands behind these runs, verify them with --signer');
-    return { manager: opened, book, metrics, agents, settings, close };
+    return { manager: opened, book, metrics, agents, settings, place, close };
   } catch (error) {
     await close();
     throw error;
@@ -209,6 +223,20 @@ function withKey(key: string | undefined): { readonly fetch?: typeof fetch } {
   return {
     fetch: (input, init = {}) => fetch(input, { ...init, headers: { ...(init.headers as object), authorization } }),
   };
+}
+
+/** The machinery of many machines, loaded only where there are. */
+async function openShared(
+  { url, durability, prefix }: RedisSettings,
+  { folder }: RuntimeSettings,
+  concurrency: number | undefined,
+  onFault: (run: string | undefined, error: unknown) => void,
+): Promise<{ readonly machinery: Machinery; readonly place: string }> {
+  const { openRedisMachinery } = await import('../../runtime/queue/redis-machinery.ts');
+  const options = { url, durability, prefix, folder, onFault, ...defined({ concurrency }) };
+  const machinery = await openRedisMachinery(options);
+  const risk = durability === 'always' ? '' : ` (${durability}: a power cut there may cost the bond)`;
+  return { machinery, place: `Redis at ${machinery.place}${risk}, bundles in ${folder}` };
 }
 
 /** The MCP servers, loaded only where there are any or some are wanted; the operator hears at once of pins that do not hold. */

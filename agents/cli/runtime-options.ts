@@ -31,6 +31,7 @@ export type RuntimeUsageCode =
   | 'BAD_DAYS'
   | 'BAD_INPUT'
   | 'BAD_RUN'
+  | 'BAD_REDIS'
   | 'BAD_OPERATOR_KEY';
 
 /** A command that runs agents was called wrongly. */
@@ -53,6 +54,7 @@ export type RuntimeOptions = {
   readonly otlp?: string;
   readonly mcpConfig?: string;
   readonly walletConfig?: string;
+  readonly redis?: string;
 };
 
 type Method = NonNullable<OperatorGrants['methods']>[number];
@@ -103,6 +105,10 @@ export function addRuntimeOptions(command: Command, folder: string): Command {
     .option(
       '--wallet-config <file>',
       'chains, and what tools may spend of the wallets of their agents if they declare it; $TRACEBOND_WALLET_CONFIG by default',
+    )
+    .option(
+      '--redis <url>',
+      'Redis server through which many machines share runs; $REDIS_URL by default (the place for one with a password), else runs are of this process alone',
     )
     .option('--otlp <url>', 'collector of spans; $OTEL_EXPORTER_OTLP_ENDPOINT by default, else none are made');
 }

@@ -8,6 +8,7 @@
 
 import { type Command, Option } from 'commander';
 import { readEnvironment } from './environment.ts';
+import { readRedisOptions } from './redis-options.ts';
 import { addRuntimeOptions, type RuntimeOptions, RuntimeUsageError } from './runtime-options.ts';
 import { findKeys, nextStopSignal, parseCount, parsePort } from './serve-usage.ts';
 
@@ -19,6 +20,7 @@ type Options = RuntimeOptions & {
   readonly maxActive?: string;
   readonly retain?: string;
   readonly insecure?: true;
+  readonly work: boolean;
 };
 
 /** Adds `serve runtime` to `serve`. The command ends on SIGINT or SIGTERM; runs go on when it is started again. */
@@ -36,6 +38,7 @@ export function registerServeRuntime(serve: Command): void {
     .option('--keys <file>', 'file of access keys, made by `access-keys create`; the user’s own file by default')
     .option('--max-active <number>', 'runs at work at once', '64')
     .option('--retain <days>', 'delete payloads of runs that ended so long ago; kept for ever by default')
+    .option('--no-work', 'only take requests: the workers of a Redis server do the work')
     .addOption(new Option('--insecure', 'listen on an address that others can reach, without access keys'));
   addRuntimeOptions(command, '--folder').action(async (options: Options) => {
     const server = await startRuntime(options);
@@ -55,16 +58,19 @@ async function startRuntime(options: Options): Promise<{ readonly url: string; c
   const maxActive = parseCount('--max-active', options.maxActive, 1);
   const days = readDays(options.retain);
   const keys = findKeys(options, 'run the agents', environment);
+  if (!options.work && readRedisOptions(options.redis, environment) === undefined) {
+    throw new RuntimeUsageError('BAD_REDIS', '--no-work: nobody else works on runs without a Redis server');
+  }
   // Loaded when it is asked for.
   const { openRuntime } = await import('./open-runtime.ts');
   const { listenRuntime } = await import('./listen-runtime.ts');
   const say = (line: string) => console.error(line);
-  const runtime = await openRuntime(files, { ...options, maxActive }, environment, say);
+  const runtime = await openRuntime(files, { ...options, maxActive, works: options.work }, environment, say);
   try {
     const server = await listenRuntime(runtime, { host, port, days, keys });
     const names = runtime.agents.map(({ name }) => name).join(', ');
     console.error(
-      `agents ${names}, traces signed by ${runtime.manager.operator} in ${runtime.settings.folder}, ` +
+      `agents ${names}, traces signed by ${runtime.manager.operator} in ${runtime.place}, ` +
         (keys === undefined ? 'no access keys' : 'access keys required'),
     );
     return {

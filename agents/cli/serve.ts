@@ -19,6 +19,7 @@ import { randomSecretKey, readSecretKey } from './secret-key.ts';
 import { registerServeMcp } from './serve-mcp.ts';
 import { registerServeRuntime } from './serve-runtime.ts';
 import { findKeys, nextStopSignal, parseCount, parsePort, ServeUsageError } from './serve-usage.ts';
+import { registerServeWorker } from './serve-worker.ts';
 import { findModels, withKnownIdentity } from './served-models.ts';
 
 type Options = {
@@ -74,6 +75,7 @@ export function registerServe(program: Command): void {
     });
   registerServeRuntime(serve);
   registerServeMcp(serve);
+  registerServeWorker(serve);
 }
 
 /**

@@ -11,6 +11,8 @@ import type { Hex } from '../../attest/core/bytes.ts';
 import { onceEnded } from '../../inference/response-end.ts';
 import type { RecordSeen } from '../ledger.ts';
 import type { RunManager } from '../manager-types.ts';
+import { QueueError } from '../queue/errors.ts';
+import type { QueueCounts } from '../queue/ports.ts';
 import { STATUSES } from './bodies.ts';
 
 /** The metrics of one runtime. */
@@ -19,6 +21,8 @@ export type RunMetrics = {
   onRecord(run: Hex, agent: string, seen: RecordSeen): void;
   /** Counts the requests of a server, and looks at its runs when asked. */
   observe(app: FastifyInstance): void;
+  /** Where it asks how the queue stands. */
+  watchQueue(counts: () => Promise<QueueCounts>): void;
   watch(sources: { readonly list: RunManager['list']; readonly streams: () => number }): void;
   /** The text that Prometheus reads, and its content type. */
   print(): Promise<{ readonly type: string; readonly text: string }>;
@@ -56,12 +60,62 @@ export function openRunMetrics(options: openRunMetrics.Options = {}): RunMetrics
     labelNames: ['kind'],
     registers,
   });
+  const steps = new Counter({
+    name: 'tracebond_steps_total',
+    help: 'Steps of agents: calls of model, tools, capabilities and child runs that were begun; its rate is steps per second',
+    registers,
+  });
   const runs = new Histogram({
     name: 'tracebond_run_seconds',
     help: 'From the start of a run to its end, waiting included, by agent and how it ended',
     labelNames: ['agent', 'status'],
     buckets: RUN_BUCKETS,
     registers,
+  });
+  let stalledBefore = 0;
+  let queue: (() => Promise<QueueCounts>) | undefined;
+  let asking: Promise<QueueCounts> | undefined;
+  const askQueue = async (): Promise<QueueCounts> => {
+    try {
+      return (await queue?.()) ?? { waiting: 0, active: 0, stalled: 0 };
+    } catch (error) {
+      // What cannot be asked now is told as not a number.
+      if (error instanceof QueueError) return { waiting: Number.NaN, active: Number.NaN, stalled: stalledBefore };
+      throw error;
+    } finally {
+      asking = undefined;
+    }
+  };
+  /** Asked once for all that is told together. */
+  const countQueue = (): Promise<QueueCounts> => {
+    asking ??= askQueue();
+    return asking;
+  };
+  new Gauge({
+    name: 'tracebond_queue_waiting',
+    help: 'Runs that wait for a worker, of all machines that share the queue',
+    registers,
+    async collect() {
+      this.set((await countQueue()).waiting);
+    },
+  });
+  new Gauge({
+    name: 'tracebond_queue_active',
+    help: 'Runs that are worked on, of all machines that share the queue',
+    registers,
+    async collect() {
+      this.set((await countQueue()).active);
+    },
+  });
+  new Counter({
+    name: 'tracebond_queue_stalled_total',
+    help: 'Runs that this process saw taken from a worker that had stalled',
+    registers,
+    async collect() {
+      const { stalled } = await countQueue();
+      this.inc(Math.max(0, stalled - stalledBefore));
+      stalledBefore = Math.max(stalledBefore, stalled);
+    },
   });
   let sources: Parameters<RunMetrics['watch']>[0] = { list: () => [], streams: () => 0 };
   new Gauge({
@@ -89,6 +143,7 @@ export function openRunMetrics(options: openRunMetrics.Options = {}): RunMetrics
     onRecord(run, agent, { head, kind, body, isPast }) {
       if (kind === 'run.open') begun.set(run, Number(head.at));
       if (!isPast) records.inc({ kind });
+      if (!isPast && kind.endsWith('.start')) steps.inc();
       if (kind !== 'run.close') return;
       const from = begun.get(run);
       begun.delete(run);
@@ -105,6 +160,9 @@ export function openRunMetrics(options: openRunMetrics.Options = {}): RunMetrics
           durations.observe({ route }, (now() - started) / 1000);
         });
       });
+    },
+    watchQueue(counts) {
+      queue = counts;
     },
     watch(watched) {
       sources = watched;

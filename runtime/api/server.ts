@@ -41,10 +41,8 @@ export function buildRuntimeServer(manager: RunManager, options: buildRuntimeSer
   addBundle(app, context);
   options.mcp?.(app, context);
   metrics.watch({ list: () => manager.list(), streams: open });
-  app.get('/metrics', async (_call, reply) => {
-    const { type, text } = await metrics.print();
-    return reply.header('content-type', type).send(text);
-  });
+  metrics.watchQueue(() => manager.queueCounts());
+  addMetrics(app, metrics);
   app.get('/healthz', async () => ({ status: 'ok' }));
   app.get('/readyz', async () => {
     if (!isReady()) throw new ManagerError('MANAGER_CLOSED', 'runs cannot be begun now');
@@ -52,6 +50,14 @@ export function buildRuntimeServer(manager: RunManager, options: buildRuntimeSer
   });
   addDocs(app, runApiDocument, 'Tracebond runtime API');
   return app;
+}
+
+/** Adds `/metrics`. */
+export function addMetrics(app: FastifyInstance, metrics: RunMetrics): void {
+  app.get('/metrics', async (_call, reply) => {
+    const { type, text } = await metrics.print();
+    return reply.header('content-type', type).send(text);
+  });
 }
 
 export declare namespace buildRuntimeServer {

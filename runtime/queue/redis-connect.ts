@@ -81,8 +81,8 @@ export type RedisLink = {
   call(command: string, ...args: readonly RedisArgument[]): Promise<unknown>;
   /** Runs a script. @throws as {@link RedisLink.call} */
   run(script: RedisScript, keys: readonly string[], args: readonly RedisArgument[]): Promise<unknown>;
-  /** Does what `what` does with patience; for commands that a library sends. */
-  patiently<T>(what: () => Promise<T>): Promise<T>;
+  /** Does what `what` does with patience, of `ms` milliseconds if that is said; for commands that a library sends. */
+  patiently<T>(what: () => Promise<T>, ms?: number): Promise<T>;
   /** Whether calls are still made. */
   readonly isClosed: boolean;
   close(): void;
@@ -119,8 +119,8 @@ export function openRedisLink(
   client.on('ready', () => {
     refusal = '';
   });
-  const patiently = async <T>(what: () => Promise<T>): Promise<T> => {
-    const until = performance.now() + patienceMs;
+  const patiently = async <T>(what: () => Promise<T>, ms = patienceMs): Promise<T> => {
+    const until = performance.now() + ms;
     for (let pause = 20; ; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
       try {
         return await what();

@@ -39,6 +39,7 @@ type RunData = { readonly run: string };
 const NAME = 'runs';
 const SWEEP_MS = 30_000;
 const LONGEST_PAUSE_MS = 5_000;
+const COUNT_MS = 1_000;
 /** How long `close` waits for what the library has still to tell a server that does not answer. */
 const CLOSE_MS = 5_000;
 
@@ -111,8 +112,8 @@ export async function openRedisQueue(
     }
   };
 
-  const countJobs = async () => {
-    const counts = await link.patiently(() => queue.getJobCounts('wait', 'delayed', 'prioritized', 'active'));
+  const countJobs = async (ms?: number) => {
+    const counts = await link.patiently(() => queue.getJobCounts('wait', 'delayed', 'prioritized', 'active'), ms);
     const of = (state: string) => counts[state] ?? 0;
     return { waiting: of('wait') + of('delayed') + of('prioritized'), active: of('active') };
   };
@@ -162,7 +163,8 @@ export async function openRedisQueue(
       sweeping.unref();
     },
     hasRoom: async () => (await countJobs()).waiting < maxWaiting,
-    counts: async () => ({ ...(await countJobs()), stalled }),
+    // Whoever looks now wants to know now.
+    counts: async () => ({ ...(await countJobs(COUNT_MS)), stalled }),
     async close() {
       isClosed = true;
       clearInterval(sweeping);
