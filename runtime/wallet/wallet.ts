@@ -228,8 +228,14 @@ class Send {
         (await node.head()).number,
         await node.count(grant.address, 'pending'),
       ]);
-      const { raw } = await this.#sign({ ...prices, nonce: nonces.next(count) }, head);
-      return this.#show(raw);
+      const { nonce, raw } = await this.#sign({ ...prices, nonce: nonces.next(count) }, head);
+      const failure = await this.#show(raw);
+      if (failure !== undefined) {
+        // Given back before the next one asks.
+        this.#signed.pop();
+        nonces.release(nonce);
+      }
+      return failure;
     });
   }
 
