@@ -168,7 +168,7 @@ describe('a wallet', () => {
     const node = (of: ChainNode): ChainNode => ({
       ...of,
       broadcast: async (raw) => {
-        if (!first) return of.broadcast(raw);
+        if (!first || parseTransaction(raw).nonce !== 0n) return of.broadcast(raw);
         first = false;
         await sleep(40);
         return { answer: 'refused', reason: 'REJECTED' };
