@@ -30,7 +30,10 @@ export type McpRouteOptions = {
 export function addMcp(app: FastifyInstance, context: RunContext, options: McpRouteOptions = {}): void {
   const { allowedHosts, onFault = () => {} } = options;
   const toServer = createAgentServers({ ...context, onFault });
-  const handler = createMcpHandler(({ authInfo }) => toServer(authInfo?.extra?.['caller'] as McpCaller));
+  const handler = createMcpHandler(({ authInfo }) => toServer(authInfo?.extra?.['caller'] as McpCaller), {
+    // Nothing is ever told on them: the tools do not change.
+    maxSubscriptions: 64,
+  });
   app.addHook('preClose', () => handler.close());
   const serve = async (request: FastifyRequest, reply: FastifyReply) => {
     requireOrigin(request, allowedHosts);

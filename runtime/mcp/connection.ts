@@ -17,12 +17,14 @@ import {
   PrivateKeyJwtProvider,
   ProtocolError,
   SdkError,
+  SdkHttpError,
   StreamableHTTPClientTransport,
   type Transport,
 } from '@modelcontextprotocol/client';
 import { StdioClientTransport } from '@modelcontextprotocol/client/stdio';
 import { defined } from '../../attest/core/defined.ts';
 import type { HttpServerConfig, McpServerConfig } from './config.ts';
+import { within } from './within.ts';
 
 /** Most bytes of one message of a server. */
 export const MAX_MESSAGE_BYTES = 8 << 20;
@@ -101,7 +103,8 @@ export async function openMcpConnection(
   const transport = 'url' in config ? toHttp(config, overflow) : toStdio(config);
   const options = { signal, timeout: NO_TIMEOUT_MS };
   try {
-    await client.connect(transport, options);
+    // The SDK looks at the signal only once it knows which revision is spoken.
+    await within(client.connect(transport, options), signal);
   } catch (error) {
     await transport.close();
     signal.throwIfAborted();
@@ -142,6 +145,11 @@ export function isMalformedAnswer(error: unknown): boolean {
     error instanceof SdkError &&
     /^(?:INVALID_RESULT|UNSUPPORTED_RESULT_TYPE|LIST_PAGINATION_EXCEEDED)$/.test(error.code)
   );
+}
+
+/** Whether an HTTP server has forgotten the session that it gave: the connection is of no more use to anybody. */
+export function isSessionLost(error: unknown): boolean {
+  return error instanceof SdkHttpError && (error.status === 404 || error.status === 400);
 }
 
 function toStdio({ command, args, env, cwd }: Exclude<McpServerConfig, HttpServerConfig>): Transport {

@@ -18,9 +18,16 @@ import { isJsonObject, type JsonObject, parseJsonText } from '../../attest/encod
 import type { HostFailure } from '../../attest/trace/bodies.ts';
 import type { Redactor, Secrets } from '../secrets.ts';
 import { type McpConfig, type McpServerConfig, renderServer } from './config.ts';
-import { isMalformedAnswer, type ListedTool, type McpConnection, openMcpConnection } from './connection.ts';
+import {
+  isMalformedAnswer,
+  isSessionLost,
+  type ListedTool,
+  type McpConnection,
+  openMcpConnection,
+} from './connection.ts';
 import { hashToolDefinition } from './definition.ts';
 import { McpError } from './errors.ts';
+import { within } from './within.ts';
 
 /** A tool of a server, as a policy pins it. */
 export type McpPin = { readonly server: string; readonly tool: string; readonly definition: Hex };
@@ -169,6 +176,7 @@ class Server {
       signal.throwIfAborted();
       if (deadline.aborted) return { ok: false, error: 'TIMEOUT' };
       this.#tellFailure(error);
+      if (isSessionLost(error)) await connection?.close();
       return { ok: false, error: connection?.overflowed === true ? 'TOO_LARGE' : 'UNREACHABLE' };
     }
   }
@@ -312,16 +320,6 @@ function readArguments(text: string): JsonObject | undefined {
     if (RuntimeError.is(error)) return undefined;
     throw error;
   }
-}
-
-/** Waits no longer than a signal; what is waited for goes on. */
-function within<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const stop = () => reject(signal.reason);
-    if (signal.aborted) stop();
-    signal.addEventListener('abort', stop, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
-  });
 }
 
 /** As JSON, so that what others wrote cannot steer a terminal. */

@@ -2,7 +2,9 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { createServer as createHttpServer } from 'node:http';
 import { createServer, type Socket } from 'node:net';
+import { json } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { onTestFinished } from 'vitest';
 import type { McpConfig, McpServerConfig } from '../../runtime/mcp/config.ts';
@@ -37,6 +39,39 @@ export async function everythingHttp(): Promise<McpServerConfig> {
   }
   child.stderr.resume();
   return { type: 'http', url: `http://127.0.0.1:${port}/mcp` };
+}
+
+/** A server over HTTP with sessions of 2025-11-25, which `forget` makes it forget; it ends with the test. */
+export async function forgetfulServer() {
+  let session = 1;
+  const tool = { name: 'count', inputSchema: { type: 'object' } };
+  const results: Readonly<Record<string, object>> = {
+    initialize: { protocolVersion: '2025-11-25', capabilities: { tools: {} }, serverInfo: { name: 'f', version: '1' } },
+    'tools/list': { tools: [tool] },
+    'tools/call': { content: [] },
+  };
+  const server = createHttpServer(async (request, response) => {
+    const { id, method } = (request.method === 'POST' ? await json(request) : {}) as { id?: number; method?: string };
+    const known = request.headers['mcp-session-id'];
+    if (request.method !== 'POST') return response.writeHead(405).end();
+    if (method !== 'initialize' && known !== `s${session}`)
+      return response.writeHead(known === undefined ? 400 : 404).end();
+    const result = results[method ?? ''];
+    if (id === undefined || result === undefined) return response.writeHead(202).end();
+    response.writeHead(200, { 'content-type': 'application/json', 'mcp-session-id': `s${session}` });
+    return response.end(JSON.stringify({ jsonrpc: '2.0', id, result }));
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const url = `http://127.0.0.1:${(server.address() as { readonly port: number }).port}/mcp`;
+  const config: McpServerConfig = { type: 'http', url };
+  const forget = () => {
+    session += 1;
+  };
+  return { config, forget };
 }
 
 /** An address where whoever connects is never answered; it ends with the test. */

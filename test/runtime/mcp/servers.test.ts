@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Hex } from '../../../attest/core/bytes.ts';
 import type { McpCallOptions, McpServers } from '../../../runtime/mcp/servers.ts';
-import { fixtureServer, silentServer, testServers } from '../../support/mcp-servers.ts';
+import { fixtureServer, forgetfulServer, silentServer, testServers } from '../../support/mcp-servers.ts';
 
 const OPTIONS: McpCallOptions = { maxBytes: 65_536, timeoutMs: 10_000, signal: new AbortController().signal };
 
@@ -96,6 +96,18 @@ describe('tools of an MCP server', () => {
     expect(await call('die')).toEqual({ ok: false, error: 'UNREACHABLE' });
     expect(await call('big', { bytes: 1 })).toEqual(textOf('x'));
     expect(said).toHaveLength(2);
+  });
+
+  it('are called on another connection once a server over HTTP has forgotten its session', async () => {
+    const { config, forget } = await forgetfulServer();
+    const { servers, said } = testServers({ fixture: config });
+    const { call } = await pinned(servers);
+    const empty = { ok: true, text: '{"result":{"content":[]}}' };
+    expect(await call('count')).toEqual(empty);
+    forget();
+    expect(await call('count')).toEqual({ ok: false, error: 'UNREACHABLE' });
+    expect(await call('count')).toEqual(empty);
+    expect(said).toHaveLength(1);
   });
 
   it('keep the secrets of the configuration, and what the server writes for its operator, out of answers', async () => {
