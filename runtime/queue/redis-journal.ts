@@ -63,10 +63,15 @@ export async function* readEntries(
 
 function readEntry(entry: unknown, run: Hex): { readonly id: string; readonly offset: number; readonly bytes: Buffer } {
   const [id, fields] = Array.isArray(entry) ? entry : [];
-  if (!Buffer.isBuffer(id) || !Array.isArray(fields) || fields.length !== 4)
+  if (!Buffer.isBuffer(id) || !Array.isArray(fields) || fields.length !== 6)
     throw corrupt(run, 'an entry is none of it');
-  const [o, offset, b, bytes] = fields;
-  const isSound = String(o) === 'o' && String(b) === 'b' && /^\d{1,15}$/.test(String(offset)) && Buffer.isBuffer(bytes);
+  const [o, offset, of, , b, bytes] = fields;
+  const isSound =
+    String(o) === 'o' &&
+    String(of) === 'of' &&
+    String(b) === 'b' &&
+    /^\d{1,15}$/.test(String(offset)) &&
+    Buffer.isBuffer(bytes);
   if (!isSound) throw corrupt(run, 'an entry is none of it');
   return { id: String(id), offset: Number(String(offset)), bytes };
 }

@@ -42,11 +42,12 @@ local function reply(id, code, message)
 end
 `;
 
-/** Adds pieces `ARGV[first]` and on as one entry each, and returns nothing; the ids are `sequence-0`, `sequence-1`, ... */
+/** Adds pieces `ARGV[first]` and on as one entry each; the ids are `sequence-0`, `sequence-1`, ... Each names the claim and process it is of. */
 const ADD = `
-local function add(sequence, offset, first)
+local function add(token, sequence, offset, first)
+  local of = token .. ':' .. FROM
   for i = first, #ARGV do
-    redis.call('XADD', JOURNAL, sequence .. '-' .. (i - first), 'o', string.format('%d', offset), 'b', ARGV[i])
+    redis.call('XADD', JOURNAL, sequence .. '-' .. (i - first), 'o', string.format('%d', offset), 'of', of, 'b', ARGV[i])
     offset = offset + #ARGV[i]
   end
 end
@@ -66,7 +67,7 @@ end
 redis.call('DEL', JOURNAL, SIGNED)
 redis.call('HSETNX', META, 'token', '0')
 redis.call('HSET', META, 'created', id, 'seq', '1', 'bytes', bytes)
-add('1', 0, 6)
+add('0', '1', 0, 6)
 redis.call('HSET', STATUS, RUN, status)
 redis.call('SADD', LIVE, RUN)
 tell('status')
@@ -99,7 +100,7 @@ while bytes > kept do
   bytes = start
   if start < kept then
     seq = string.format('%d', tonumber(seq) + 1)
-    redis.call('XADD', JOURNAL, seq .. '-0', 'o', entry[2][2], 'b', string.sub(entry[2][4], 1, kept - start))
+    redis.call('XADD', JOURNAL, seq .. '-0', 'o', entry[2][2], 'of', token .. ':' .. FROM, 'b', string.sub(entry[2][6], 1, kept - start))
     bytes = kept
   end
 end
@@ -124,12 +125,12 @@ if at[1] == seq and at[2] == bytes then
   local have = redis.call('XRANGE', JOURNAL, seq .. '-0', seq .. '-' .. (#ARGV - 8))
   if #have ~= #ARGV - 8 then return 'lost' end
   for i, entry in ipairs(have) do
-    if entry[2][4] ~= ARGV[8 + i] then return 'lost' end
+    if entry[2][6] ~= ARGV[8 + i] then return 'lost' end
   end
   return 'kept'
 end
 if at[1] ~= before or at[2] ~= offset or redis.call('EXISTS', JOURNAL) == 0 then return 'lost' end
-add(seq, tonumber(offset), 9)
+add(token, seq, tonumber(offset), 9)
 redis.call('HSET', META, 'seq', seq, 'bytes', bytes)
 redis.call('PUBLISH', channel, RUN)
 return 'kept'
