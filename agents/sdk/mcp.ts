@@ -11,12 +11,14 @@ import { assertName, type Limits } from './limits.ts';
 import { jsonSchema } from './schema.ts';
 import { defineTool, type Tool } from './tool.ts';
 
-/** A tool's definition, as its server gave it. */
+/** A tool's definition, as its server gave it; as compilers read an imported file, what is absent may be `undefined`. */
 export type McpDefinition = {
   readonly name: string;
-  readonly description?: string;
+  readonly description?: string | undefined;
   readonly inputSchema: object;
-  readonly annotations?: { readonly readOnlyHint?: boolean; readonly idempotentHint?: boolean };
+  readonly annotations?:
+    | { readonly readOnlyHint?: boolean | undefined; readonly idempotentHint?: boolean | undefined }
+    | undefined;
 };
 
 /** The content of a file that `tracebond mcp pin` wrote. */

@@ -7,6 +7,7 @@ import { expect, it, onTestFinished } from 'vitest';
 import { pinFileText } from '../../../agents/mcp/pins.ts';
 import { childEntry } from '../../../attest/core/entry.ts';
 import { buildServer } from '../../../inference/server.ts';
+import { hashToolDefinition } from '../../../runtime/mcp/definition.ts';
 import { fixtureServer, testServers } from '../../support/mcp-servers.ts';
 import { prepareFolder } from '../../support/sdk-agents.ts';
 import { temporaryFolder } from '../../support/temporary.ts';
@@ -15,13 +16,13 @@ import { toyContext } from '../../support/toy-context.ts';
 const AGENT = `
 import { defineAgent, jsonSchema, mcpTool } from 'tracebond';
 import pinned from './fixture.mcp.json';
-const [echo, hang] = [mcpTool(pinned, 'echo'), mcpTool(pinned, 'hang')];
+const [echo, hang, gone] = ['echo', 'hang', 'gone'].map((name) => mcpTool(pinned, name));
 export default defineAgent({
   name: 'relay',
   model: 'toy',
   description: 'Has another server say it.',
   inputSchema: jsonSchema({ type: 'object', properties: { message: { type: 'string' } }, required: ['message'] }),
-  tools: [echo, hang],
+  tools: [echo, hang, gone],
   async run(ctx, { message }) {
     console.log('what a guest logs is not for the client');
     return message === 'hang' ? ctx.tool(hang, {}) : { said: await ctx.tool(echo, { message }) };
@@ -38,10 +39,12 @@ it('serve mcp offers an agent, which calls a tool of another server, over standa
   const home = temporaryFolder();
   await prepareFolder(home);
   const { servers } = testServers({ fixture: fixtureServer() });
-  writeFileSync(
-    join(home, 'fixture.mcp.json'),
-    pinFileText({ server: 'fixture', tools: await servers.list('fixture') }),
-  );
+  const changed = (await servers.list('fixture')).map((tool) => {
+    if (tool.definition['name'] !== 'gone') return tool;
+    const definition = { ...tool.definition, description: 'as it was' };
+    return { definition, digest: hashToolDefinition(definition) };
+  });
+  writeFileSync(join(home, 'fixture.mcp.json'), pinFileText({ server: 'fixture', tools: changed }));
   writeFileSync(join(home, 'mcp.json'), JSON.stringify({ mcpServers: { fixture: fixtureServer() } }));
   writeFileSync(join(home, 'agent.ts'), AGENT);
   const { url: entry, execArgv } = childEntry(import.meta.url, '../../support/runtime-child.ts');
@@ -98,5 +101,8 @@ it('serve mcp offers an agent, which calls a tool of another server, over standa
   for (const line of lines) expect(JSON.parse(line)).toMatchObject({ jsonrpc: '2.0' });
   expect(lines.length).toBeGreaterThan(10);
   expect(said).toContain('agents relay, traces signed by 0x');
-  expect(said).not.toContain('mcp:');
+  // The pin of a tool that is not even called does not hold, which is said when the runtime opens.
+  expect(said.match(/^mcp: .*$/gm)).toEqual([
+    expect.stringMatching(/^mcp: TOOL_CHANGED: server "fixture" defines the tool "gone" otherwise/),
+  ]);
 });
