@@ -49,6 +49,9 @@ export type ChildResult = {
   readonly checkpoint: SignedCheckpoint;
 };
 
+/** Why effects are aborted whose run is left as it stands: whoever takes it up goes on with them, and with its child runs. */
+export const LEFT = new DOMException('the run is left as it stands', 'AbortError');
+
 /**
  * Runs other agents; a child that waits for a person is `suspended`, and is asked for again when its parent goes on. `unknown`:
  * there is no such agent here.

@@ -24,7 +24,7 @@ import { TraceWriter } from '../attest/trace/writer.ts';
 import { deploymentOf } from '../attest/verify/identity.ts';
 import { setAlarm } from './alarm.ts';
 import { ControlError } from './control.ts';
-import type { ChildCall, ChildResult } from './effects.ts';
+import { type ChildCall, type ChildResult, LEFT } from './effects.ts';
 import { Jobs } from './jobs.ts';
 import { JournalError } from './journal.ts';
 import {
@@ -436,7 +436,8 @@ class Manager implements RunManager {
     if (status.status === 'suspended' || status.status === 'broken') return 'suspended';
     const cancel = () => {
       // Who leaves the parent leaves the child as it stands.
-      if (!this.#closed) this.#tell(id, { type: 'cancel' }).catch((error) => this.#ports.onFault?.(id, error));
+      if (!this.#closed && signal.reason !== LEFT)
+        this.#tell(id, { type: 'cancel' }).catch((error) => this.#ports.onFault?.(id, error));
     };
     signal.addEventListener('abort', cancel);
     try {

@@ -35,7 +35,7 @@ import { setAlarm } from './alarm.ts';
 import { judgeApproval } from './approvals.ts';
 import { OutOfBudget } from './budget.ts';
 import { ControlError, RunControl, type SpokenWord } from './control.ts';
-import { answered, beginEffect, endOf, mayRepeat, type Outcome } from './effects.ts';
+import { answered, beginEffect, endOf, LEFT, mayRepeat, type Outcome } from './effects.ts';
 import type { GuestRun } from './guest-run.ts';
 import { Guests } from './guests.ts';
 import { Inbox } from './inbox.ts';
@@ -118,7 +118,7 @@ class Run {
 
   async execute(): Promise<RunResult | Suspension> {
     this.#control.listen(() => {
-      if (this.#control.cancelled || this.#control.left) void this.#stop();
+      if (this.#control.cancelled || this.#control.left) void this.#stop(this.#control.left);
       this.#inbox.push({ type: 'wake' });
     });
     try {
@@ -144,7 +144,8 @@ class Run {
     } finally {
       this.#control.end();
       for (const off of this.#alarms) off();
-      await this.#stop();
+      // What is still under way now was not ended: the journal could not be written, or the run is put aside.
+      await this.#stop(true);
     }
   }
 
@@ -487,8 +488,8 @@ class Run {
   }
 
   /** Ends all guests, whatever they do, and what is under way outside. */
-  async #stop(): Promise<void> {
-    this.#abort.abort();
+  async #stop(isLeft: boolean): Promise<void> {
+    this.#abort.abort(isLeft ? LEFT : undefined);
     await this.#guests.close();
   }
 

@@ -188,7 +188,7 @@ export function readiness(client: Redis): Promise<void> {
 const PASSING = ['LOADING', 'BUSY', 'READONLY', 'MASTERDOWN', 'TRYAGAIN', 'CLUSTERDOWN'];
 
 /** The first word of what the server refused for good; undefined if the connection failed. */
-function refusalOf(error: unknown): string | undefined {
+export function refusalOf(error: unknown): string | undefined {
   if (!(error instanceof Error) || error.name !== 'ReplyError') return undefined;
   const word = /^[A-Z]+/.exec(error.message)?.[0] ?? 'ERR';
   return PASSING.includes(word) ? undefined : word;

@@ -12,7 +12,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import type { Hex } from '../../attest/core/bytes.ts';
-import { type RedisAddress, type RedisLink, readiness, reconnecting } from './redis-connect.ts';
+import { QueueError } from './errors.ts';
+import { type RedisAddress, type RedisLink, readiness, reconnecting, refusalOf } from './redis-connect.ts';
 import { type RedisKeys, readRunId } from './redis-keys.ts';
 
 /** One event, in its order. */
@@ -92,7 +93,7 @@ export async function openRedisReader(
       } catch (error) {
         if (isClosed) return;
         // A connection that is lost is made again; anything else is told.
-        if (blocking.status === 'ready') listener.onFault(error);
+        if (error instanceof QueueError || refusalOf(error) !== undefined) listener.onFault(error);
         await Promise.race([delay(PAUSE_MS, undefined, { ref: false }), readiness(blocking), closed]);
       }
     }
