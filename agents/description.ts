@@ -41,6 +41,24 @@ const capabilities = z.strictObject({
       }),
     )
     .exactOptional(),
+  wallet: z
+    .array(
+      z.strictObject({
+        chain: z.string().regex(/^[1-9][0-9]{0,18}$/),
+        calls: z
+          .array(
+            z.strictObject({
+              contract: z
+                .string()
+                .regex(/^0x[0-9a-f]{40}$/)
+                .nullable(),
+              selectors: z.array(z.string().regex(/^0x(?:[0-9a-f]{8})?$/)).min(1),
+            }),
+          )
+          .min(1),
+      }),
+    )
+    .exactOptional(),
 });
 
 const tool = z.strictObject({

@@ -88,6 +88,7 @@ export async function openWalletBench(): Promise<WalletBench> {
     entryPoints: [join(root, 'test/support/wallet-child.ts')],
     outdir: folder,
     bundle: true,
+    splitting: true,
     packages: 'external',
     platform: 'node',
     format: 'esm',
