@@ -29,15 +29,31 @@ beforeAll(async () => {
 });
 afterAll(() => vm.close());
 
-/** An agent that imports the pins of a server, in a folder of its own. */
+/** Pins by server: the tools are the same in every test. */
+const pins = new Map<string, ReturnType<McpServers['list']>>();
+/** Bundles by server and source. */
+const bundles = new Map<string, ReturnType<typeof bundleSource>>();
+
+/** An agent that imports the pins of a server, and a folder for its runs. */
 async function pinnedAgent(servers: McpServers, server: string, source: string) {
+  const tools = pins.get(server) ?? servers.list(server);
+  pins.set(server, tools);
+  const key = JSON.stringify([server, source]);
+  const bundle = bundles.get(key) ?? bundlePinned(server, await tools, source);
+  bundles.set(key, bundle);
+  return {
+    folder: temporaryFolder(),
+    bundle: await bundle,
+    agents: toManaged(await bundle, { mcp: [server], maxBytes: 65_536 }),
+  };
+}
+
+async function bundlePinned(server: string, tools: Awaited<ReturnType<McpServers['list']>>, source: string) {
   const folder = temporaryFolder();
   await prepareFolder(folder);
   await mkdir(join(folder, 'agent'));
-  const tools = await servers.list(server);
   await writeFile(join(folder, 'agent', 'pinned.mcp.json'), pinFileText({ server, tools }));
-  const bundle = await bundleSource(vm, folder, 'agent', source);
-  return { folder, agents: toManaged(bundle, { mcp: [server], maxBytes: 65_536 }) };
+  return bundleSource(vm, folder, 'agent', source);
 }
 
 const EVERYTHING = `
@@ -120,8 +136,8 @@ const failed = (message: string) => ({ code: 'TOOL_ERROR', message: `HOST_CALL_F
 
 describe('tools of an MCP server in a run', () => {
   const open = async (source = FIXTURE, config = fixtureServer()) => {
-    const { servers, said } = testServers({ fixture: config });
-    const { folder, agents } = await pinnedAgent(servers, 'fixture', source);
+    const { servers } = testServers({ fixture: config });
+    const { folder, agents, bundle } = await pinnedAgent(servers, 'fixture', source);
     const manager = await openScripted(vm, folder, agents, () => '', { mcp: servers });
     const run = async (calls: readonly (readonly [string, unknown])[]) => {
       const status = await runScripted(manager, 'agent', toInput(calls));
@@ -129,7 +145,7 @@ describe('tools of an MCP server in a run', () => {
       expect(await verifyScripted(vm, manager, status.run, () => '')).toMatchObject({ verdict: 'MATCH' });
       return { run: status.run, output: status.output };
     };
-    return { manager, run, said, folder, agents, servers };
+    return { manager, run, folder, agents, bundle };
   };
 
   it('give fractions and pictures as they are, and throw what the server calls an error', async () => {
@@ -171,12 +187,11 @@ describe('tools of an MCP server in a run', () => {
   });
 
   it('are denied where the operator has no such server, and unreachable where he has none at all', async () => {
-    const { folder, agents } = await open();
+    const { folder, agents, bundle } = await open();
     const manager = await openScripted(vm, join(folder, 'other'), agents, () => '');
     const status = await runScripted(manager, 'agent', ECHO);
     expect(status.output).toEqual([failed('UNREACHABLE')]);
     await manager.close();
-    const bundle = await bundleSource(vm, folder, 'agent', FIXTURE);
     const denied = await openScripted(vm, join(folder, 'denied'), toManaged(bundle), () => '');
     const other = await runScripted(denied, 'agent', ECHO);
     expect(other.output).toEqual([{ code: 'TOOL_ERROR', message: expect.stringMatching(/^CAPABILITY_DENIED/) }]);
@@ -208,16 +223,17 @@ describe('tools of an MCP server in a run', () => {
   });
 
   it.each([
-    ['echo', 'its annotations', undefined, 'sent'],
-    ['append', 'its annotations', undefined, 'asked'],
-    ['append', 'the developer', true, 'sent'],
-  ])('after a crash a call of %s, by the word of %s (%s), is %s', async (tool, _, idempotent, becomes) => {
-    const options = idempotent === undefined ? '{}' : JSON.stringify({ idempotent });
+    ['echo', 'its annotations', 'sent'],
+    ['append', 'its annotations', 'asked'],
+    ['again', 'the developer', 'sent'],
+  ])('after a crash a call of %s, by the word of %s, is %s', async (tool, _, becomes) => {
     const source = `
       import { defineAgent, mcpTool } from 'tracebond';
       import pinned from './pinned.mcp.json';
-      const tool = mcpTool(pinned, '${tool}', ${options});
-      export default defineAgent({ name: 'agent', model: 'toy', tools: [tool], run: (ctx) => ctx.tool(tool, {}) });
+      const again = mcpTool(pinned, 'append', { name: 'again', idempotent: true });
+      const tools = [mcpTool(pinned, 'echo'), mcpTool(pinned, 'append'), again];
+      const run = (ctx, name) => ctx.tool(tools.find((tool) => tool.name === name), {});
+      export default defineAgent({ name: 'agent', model: 'toy', tools, run });
     `;
     const { folder, agents } = await open(source);
     let calls = 0;
@@ -228,7 +244,7 @@ describe('tools of an MCP server in a run', () => {
       },
     };
     const first = await openScripted(vm, folder, agents, () => '', { mcp: hanging });
-    const { run } = await first.create({ agent: 'agent', input: null });
+    const { run } = await first.create({ agent: 'agent', input: tool });
     await expect.poll(() => calls).toBe(1);
     await first.close();
     const answering: Pick<McpServers, 'call'> = {
