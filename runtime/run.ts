@@ -93,6 +93,8 @@ class Run {
   readonly #past: Past;
   readonly #control: RunControl;
   readonly #inbox = new Inbox<Event>();
+  /** Words about sends of a wallet that are under way. */
+  readonly #early: SpokenWord[] = [];
   readonly #abort = new AbortController();
   readonly #alarms: (() => void)[] = [];
   readonly #guests: Guests;
@@ -143,6 +145,7 @@ class Run {
       return await this.#close(ending);
     } finally {
       this.#control.end();
+      for (const word of this.#early) word.refuse(new ControlError('RUN_OVER', 'the run is over or put aside'));
       for (const off of this.#alarms) off();
       // What is still under way now was not ended: the journal could not be written, or the run is put aside.
       await this.#stop(true);
@@ -220,6 +223,8 @@ class Run {
     else if (event.outcome === 'suspended') started.waits = 'child';
     else if (event.outcome === 'stopped') started.waits = 'reconciliation';
     else await this.#end(started, event.outcome);
+    const early = this.#early.findIndex(({ index }) => index === event.index);
+    for (const word of early < 0 ? [] : this.#early.splice(early, 1)) await this.#hear(word);
   }
 
   /** The next call that can be started now. */
@@ -278,6 +283,11 @@ class Run {
   /** Takes what somebody said about a start. */
   async #hear(word: SpokenWord): Promise<void> {
     const started = this.#ledger.starts.get(word.index);
+    if (word.type === 'reconcile' && started?.parsed.method === 'wallet.send' && started.waits === undefined) {
+      // It looks again since the run was taken up: whether somebody has to say anything is known when it stops or ends.
+      this.#early.push(word);
+      return;
+    }
     const expected = word.type === 'approval' ? 'approval' : word.type === 'child' ? 'child' : 'reconciliation';
     if (started === undefined || started.waits !== expected) {
       word.refuse(new ControlError('NOT_WAITING', `no start at ${word.index} waits for ${expected}`));

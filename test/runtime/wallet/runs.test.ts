@@ -86,6 +86,7 @@ async function runOnce(entry: ReturnType<typeof managed>, set = world(entry)) {
   return { ...set, bytes, result };
 }
 
+type ControlErrorLike = { readonly code: string };
 const word = (value: bigint) => value.toString(16).padStart(64, '0');
 
 describe('a run that pays', () => {
@@ -211,7 +212,7 @@ describe('a run that pays', () => {
     }
   });
 
-  it('waits for somebody where its log is damaged, and can be told to give up', async () => {
+  it('waits for somebody where its log is damaged', async () => {
     const entry = payer('return send();');
     const set = world(entry);
     set.signed.bytes = utf8('this is no line of a log\n');
@@ -219,6 +220,28 @@ describe('a run that pays', () => {
     expect(result).toMatchObject({ status: 'suspended', reason: 'reconciliation' });
     expect(set.told).toEqual(['WALLET_LOG_DAMAGED']);
     expect(set.chain.heard).toEqual([]);
+  });
+
+  it.each(['send', 'lost'] as const)('hears `%s` from the operator when it stopped', async (how) => {
+    const entry = payer('return send();');
+    const folder = temporaryFolder();
+    const chain = new MemoryChain();
+    let known = false;
+    const connect = () => (known ? Promise.resolve(chain.node()) : undefined);
+    const wallets = openWallets({ secret: WALLET_SECRET, connect, now: Date.now }, { pollMs: 5 });
+    const manager = await openManaged(vm, folder, [entry], { wallets });
+    const { run } = await manager.create({ agent: 'payer', input: null });
+    const { status, reason, waiting } = await manager.settled(run);
+    expect([status, reason]).toEqual(['suspended', 'reconciliation']);
+    known = how === 'send';
+    await manager.reconcile(run, BigInt(waiting[0]?.index ?? 0), how).catch((error: ControlErrorLike) => {
+      // It looked again by itself, and needs nobody any more.
+      expect([how, error.code]).toEqual(['send', 'NOT_WAITING']);
+    });
+    const output = how === 'send' ? '1' : 'HOST_CALL_FAILED CRASH';
+    expect(await manager.settled(run)).toMatchObject({ status: 'done', output });
+    expect(chain.mined()).toHaveLength(how === 'send' ? 1 : 0);
+    await manager.close();
   });
 
   it('is lost without a wallet', async () => {
