@@ -2,14 +2,14 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { json } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import type { HttpServerConfig, McpServerConfig } from '../../runtime/mcp/config.ts';
 import { openMcpServers } from '../../runtime/mcp/servers.ts';
+import { temporaryFolder } from './temporary.ts';
 
 const HOOK = new URL('mcp-conformance-hook.mjs', import.meta.url).href;
 const RELAY = fileURLToPath(new URL('mcp-conformance-relay.mjs', import.meta.url));
@@ -26,7 +26,7 @@ type Check = { readonly id: string; readonly status: string; readonly errorMessa
  * @returns what failed in each scenario, by its name; none failed where the list is empty
  */
 export async function runConformance(args: readonly string[]): Promise<ReadonlyMap<string, readonly string[]>> {
-  const out = await mkdtemp(join(tmpdir(), 'tracebond-mcp-'));
+  const out = temporaryFolder();
   const child = spawn(process.execPath, ['--import', HOOK, PACKAGE, ...args, '--output-dir', out], {
     cwd: out,
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -7,6 +7,7 @@ import { openAccess } from '../../../inference/access.ts';
 import type { AccessKey } from '../../../inference/access-keys.ts';
 import { createExecutor } from '../../../runtime/replay.ts';
 import { MCP_GUESTS, openMcpApi } from '../../support/mcp-agents.ts';
+import { testServers } from '../../support/mcp-servers.ts';
 import { gatedModel } from '../../support/run-api.ts';
 import { toyRecomputer } from '../../support/toy-run.ts';
 import { toyVm } from '../../support/toy-vm.ts';
@@ -162,6 +163,20 @@ describe('/mcp', () => {
     await expect(other.client.readResource({ uri: `${uri}/bundle` })).rejects.toThrow(`no run ${run?.id}`);
     await one.call('test_simple_text');
     expect(one.textOf(await one.call('test_simple_text'))).toMatch(/^rate_limit/);
+  });
+
+  it('is a server whose tools agents elsewhere can call, by their pins', async () => {
+    const { url, manager } = await openMcpApi();
+    const { servers, said } = testServers({ other: { type: 'http', url } });
+    const found = (await servers.list('other')).find(({ definition }) => definition['name'] === 'structured');
+    const pin = { server: 'other', tool: 'structured', definition: found?.digest ?? '0x' } as const;
+    const options = { maxBytes: 65_536, timeoutMs: 10_000, signal: new AbortController().signal };
+    const result = await servers.call(pin, '{"n":4}', options);
+    expect(JSON.parse((result as { text: string }).text)).toEqual({
+      result: { content: [{ type: 'text', text: '{"doubled":8}' }], structuredContent: { doubled: 8 } },
+    });
+    expect(manager.list()).toHaveLength(1);
+    expect(said).toEqual([]);
   });
 
   it('refuses pages of others, other methods, and bodies that are none of the protocol', async () => {
