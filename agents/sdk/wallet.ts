@@ -6,8 +6,6 @@
  * @module
  */
 
-import type { ApprovalAnswer, HostCaller } from './context.ts';
-
 /** What may be called. */
 export type WalletCall = {
   /** Address of the contract or payee; any if left out. */
@@ -74,6 +72,9 @@ export type WalletContext = {
   send(request: WalletRequest, options?: WalletOptions): Promise<WalletReceipt>;
 };
 
+/** Makes a host call (`HostCaller`). */
+type Caller = (method: string, args: unknown) => Promise<unknown>;
+
 type Args = { readonly chain: string; readonly data: string; readonly to: string; readonly value: string };
 
 /**
@@ -109,7 +110,7 @@ export function toWalletRules(declared: unknown, owner: string): readonly Wallet
 }
 
 /** Makes `ctx.wallet`. */
-export function toWalletContext(call: HostCaller, rules: readonly WalletRule[] = []): WalletContext {
+export function toWalletContext(call: Caller, rules: readonly WalletRule[] = []): WalletContext {
   const only = rules.length === 1 ? rules[0]?.chain : undefined;
   return {
     async send(request, options = {}) {
@@ -122,7 +123,7 @@ export function toWalletContext(call: HostCaller, rules: readonly WalletRule[] =
 }
 
 /** Sends, and asks a person first where the policy says so. */
-async function sendApproved(call: HostCaller, args: Args, { summary, timeoutMs = 0 }: WalletOptions): Promise<unknown> {
+async function sendApproved(call: Caller, args: Args, { summary, timeoutMs = 0 }: WalletOptions): Promise<unknown> {
   try {
     return await call('wallet.send', args);
   } catch (error) {
@@ -130,7 +131,7 @@ async function sendApproved(call: HostCaller, args: Args, { summary, timeoutMs =
   }
   const text = (summary ?? describe(args)).slice(0, 1000);
   const answer = await call('human.approve', { summary: text, details: { wallet: args }, timeoutMs });
-  const { approved, note } = answer as ApprovalAnswer;
+  const { approved, note } = answer as { readonly approved: boolean; readonly note: string };
   if (!approved) throw failure('APPROVAL_REFUSED', note === '' ? 'a person refused it' : note);
   return call('wallet.send', args);
 }

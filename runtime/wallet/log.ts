@@ -15,7 +15,6 @@ import { type Hex, toHex, utf8 } from '../../attest/core/bytes.ts';
 import { RuntimeError } from '../../attest/core/error.ts';
 import { sha256 } from '../../attest/core/hash.ts';
 import { parseTransaction, type SignedTransaction } from '../../attest/sign/transaction.ts';
-import type { SignedLog } from '../queue/ports.ts';
 import { WalletError } from './errors.ts';
 
 /** A transaction that was signed for a start. */
@@ -23,6 +22,13 @@ export type LoggedSend = {
   /** The newest block when it was signed: its nonce was not used in that one or any before. */
   readonly block: bigint;
   readonly transaction: SignedTransaction;
+};
+
+/** Where the lines are, durable when `append` returns, and held to whoever may write the run (`SignedLog` of `queue/ports.ts`). */
+export type LogLines = {
+  /** All bytes that are there; a crash may have torn the last line. */
+  read(): Promise<Uint8Array>;
+  append(bytes: Uint8Array): Promise<void>;
 };
 
 /** The log of one run. */
@@ -39,7 +45,7 @@ export type WalletLog = {
  * @param run - its id, which begins the chain of digests
  * @throws {@link WalletError} `WALLET_LOG_DAMAGED`
  */
-export async function openWalletLog(lines: SignedLog, run: Uint8Array): Promise<WalletLog> {
+export async function openWalletLog(lines: LogLines, run: Uint8Array): Promise<WalletLog> {
   const sent = new Map<Hex, LoggedSend[]>();
   const take = (key: Hex, send: LoggedSend) => sent.set(key, [...(sent.get(key) ?? []), send]);
   const text = await readLog(lines);
@@ -115,7 +121,7 @@ function parseEntry(line: string): (Entry & { sum: Hex; transaction: SignedTrans
   }
 }
 
-async function readLog(lines: SignedLog): Promise<string> {
+async function readLog(lines: LogLines): Promise<string> {
   try {
     return new TextDecoder().decode(await lines.read());
   } catch (cause) {

@@ -7,8 +7,7 @@
 import type { Hex } from '../../attest/core/bytes.ts';
 import { RuntimeError } from '../../attest/core/error.ts';
 import type { WalletArgs } from '../../attest/trace/wallet.ts';
-import type { SignedLog } from '../queue/ports.ts';
-import { openWalletLog, type WalletLog } from './log.ts';
+import { type LogLines, openWalletLog, type WalletLog } from './log.ts';
 import type { SendGrant, SendResult, Wallets } from './wallet.ts';
 
 /** What the effects of a run take of wallets. */
@@ -28,7 +27,7 @@ export type RunWallet = {
  */
 export function openRunWallet(
   wallets: Wallets,
-  { agent, run, signed }: { readonly agent: string; readonly run: Uint8Array; readonly signed: SignedLog },
+  { agent, run, signed }: { readonly agent: string; readonly run: Uint8Array; readonly signed: LogLines },
   tell: (error: RuntimeError) => void,
 ): RunWallet {
   let log: Promise<WalletLog> | undefined;
