@@ -177,11 +177,21 @@ export function reconnecting(name: string) {
   };
 }
 
-/** Resolves when a connection is made that was not; never if it stands. */
+const readying = new WeakMap<Redis, Promise<void>>();
+
+/** Resolves when a connection is made that was not; never if it stands. However many wait, the client has one listener. */
 export function readiness(client: Redis): Promise<void> {
-  return new Promise((resolve) => {
-    if (client.status !== 'ready') client.once('ready', () => resolve());
+  const known = readying.get(client);
+  if (known !== undefined) return known;
+  if (client.status === 'ready') return new Promise(() => {});
+  const ready = new Promise<void>((resolve) => {
+    client.once('ready', () => {
+      readying.delete(client);
+      resolve();
+    });
   });
+  readying.set(client, ready);
+  return ready;
 }
 
 /** Refusals that pass: the server loads, is busy, or is not the one that writes. */

@@ -13,10 +13,9 @@ import { openRunManager } from '../../runtime/manager.ts';
 import type { RunManager } from '../../runtime/manager-types.ts';
 import { OFF_CHAIN } from '../../runtime/plan.ts';
 import { openRedisMachinery } from '../../runtime/queue/redis-machinery.ts';
-import { killedAgents } from './kill-agents.ts';
 import { inThreadVm } from './kill-vm.ts';
-import { managed } from './managed.ts';
-import { infer, OPERATOR_KEY, TOY_IDENTITY, toyClient } from './toy-run.ts';
+import { workedAgents } from './redis-agents.ts';
+import { OPERATOR_KEY, TOY_IDENTITY, toyClient } from './toy-run.ts';
 
 /** How a worker is set up. */
 export type WorkerSetup = {
@@ -39,12 +38,6 @@ export type FromWorker =
   | { readonly type: 'record'; readonly run: Hex }
   /** What it could not do, by code. */
   | { readonly type: 'fault'; readonly run: Hex | undefined; readonly code: string; readonly message: string };
-
-/** The agents of every process of a trial. */
-export function workedAgents(origin: string) {
-  const asks = managed('asks', `return await call('inference', ${JSON.stringify(infer('how long?'))});`);
-  return [...killedAgents(origin), asks];
-}
 
 const say = (message: FromWorker) => process.send?.(message);
 

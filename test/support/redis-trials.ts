@@ -71,6 +71,8 @@ export type RedisReport = {
 const SILENCE_MS = 60_000;
 const PREFIX = 'trial';
 const CONCURRENCY = 6;
+/** A worker is at a run of which it has written a record within that time. */
+const FRESH_MS = 150;
 
 /** Codes of faults that the trial provokes. */
 const EXPECTED = ['JOURNAL_FENCED', 'JOURNAL_UNREACHABLE', 'QUEUE_UNREACHABLE', 'NOT_WAITING', 'RUN_OVER', 'NOT_HEARD'];
@@ -308,10 +310,15 @@ class Trial {
   async #stop(front: RunManager): Promise<void> {
     const worker = this.#workers[this.#random.below(this.#workers.length)];
     if (worker === undefined) return;
-    const isRunning = (run: Hex) => front.list().some((status) => status.run === run && status.status === 'running');
-    await this.#settle(front, () => [...worker.runs].some(isRunning) || this.#over(front) === this.#trial.runs);
+    const atWork = () => {
+      const since = performance.now() - FRESH_MS;
+      return [...worker.runs]
+        .filter(([run, at]) => at > since && front.get(run).status === 'running')
+        .map(([run]) => run);
+    };
+    await this.#settle(front, () => atWork().length > 1 || this.#over(front) === this.#trial.runs);
     worker.signal('SIGSTOP');
-    const held = [...worker.runs].filter(isRunning);
+    const held = atWork();
     const before = await this.#tokens(held);
     const end = performance.now() + 10 * this.#trial.lockMs;
     let isTaken = false;
@@ -326,8 +333,8 @@ class Trial {
     }, 100);
     try {
       await this.#settle(front, () => isTaken || performance.now() > end);
-      // The others go on with what they took before it wakes.
-      await sleep(this.#random.below(300));
+      // The others go on with what they took, and take more, before it wakes.
+      await sleep(this.#random.below(2 * this.#trial.lockMs));
     } finally {
       clearInterval(watching);
     }

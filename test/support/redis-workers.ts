@@ -18,7 +18,8 @@ import { OFF_CHAIN } from '../../runtime/plan.ts';
 import { openRedisMachinery } from '../../runtime/queue/redis-machinery.ts';
 import { inThreadVm, type MeteredEngine, meterEngine } from './kill-vm.ts';
 import type { Random } from './random.ts';
-import { type FromWorker, type ToWorker, type WorkerSetup, workedAgents } from './redis-child.ts';
+import { workedAgents } from './redis-agents.ts';
+import type { FromWorker, ToWorker, WorkerSetup } from './redis-child.ts';
 import { OPERATOR_KEY, TOY_IDENTITY, toyClient } from './toy-run.ts';
 
 /** What all processes of a trial share. */
@@ -33,8 +34,8 @@ export type WorkerBench = {
 /** A worker in a process of its own. */
 export type WorkerProcess = {
   readonly home: string;
-  /** Runs that it has written a record of, since it was started. */
-  readonly runs: ReadonlySet<Hex>;
+  /** Runs that it has written a record of since it was started, and when the last. */
+  readonly runs: ReadonlyMap<Hex, number>;
   readonly records: () => number;
   readonly faults: readonly Extract<FromWorker, { type: 'fault' }>[];
   signal(name: 'SIGSTOP' | 'SIGCONT'): void;
@@ -85,7 +86,7 @@ async function startWorker(program: string, setup: WorkerSetup): Promise<WorkerP
     if (complaint.length < 4000) complaint += text;
   });
   const gone = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
-  const runs = new Set<Hex>();
+  const runs = new Map<Hex, number>();
   const faults: Extract<FromWorker, { type: 'fault' }>[] = [];
   let records = 0;
   const ready = new Promise<void>((resolve, reject) => {
@@ -95,7 +96,7 @@ async function startWorker(program: string, setup: WorkerSetup): Promise<WorkerP
       else if (message.type === 'fault') faults.push(message);
       else {
         records += 1;
-        runs.add(message.run);
+        runs.set(message.run, performance.now());
       }
     });
   });
