@@ -18,13 +18,12 @@ import { addressOf } from '../attest/sign/secp256k1.ts';
 import type { Approval } from '../attest/trace/approval.ts';
 import type { Limits } from '../attest/trace/bodies.ts';
 import { hashGuestCode } from '../attest/trace/guest.ts';
-import { readJsonPayload } from '../attest/trace/payload.ts';
 import { exposureOf } from '../attest/trace/policy.ts';
 import { TraceWriter } from '../attest/trace/writer.ts';
 import { deploymentOf } from '../attest/verify/identity.ts';
 import { setAlarm } from './alarm.ts';
+import { ChildRuns } from './child-runs.ts';
 import { ControlError } from './control.ts';
-import { type ChildCall, type ChildResult, LEFT } from './effects.ts';
 import { Jobs } from './jobs.ts';
 import { JournalError } from './journal.ts';
 import {
@@ -41,7 +40,6 @@ import { openEmbeddedQueue } from './queue/embedded-queue.ts';
 import { openFileStore } from './queue/file-store.ts';
 import type { JobEnd, Machinery, QueueCounts, RunJob, RunWord } from './queue/ports.ts';
 import { feedRecords, type RecordView } from './record-feed.ts';
-import { readJournal } from './recovery.ts';
 import { isOver, openStatus, type RunStatus } from './run-status.ts';
 import type { RunPlan } from './run-types.ts';
 import { Watchers } from './watchers.ts';
@@ -92,8 +90,6 @@ const EXPIRY_SECONDS = 3_600;
 const LONGEST_WALL_MS = 366 * 86_400_000;
 /** Milliseconds after which a run that another program has begun must have been told. */
 const KNOWN_MS = 5_000;
-/** Milliseconds that a parent waits for a child beside it, before it is put aside until the child has ended. */
-const CHILD_GRACE_MS = 2_000;
 
 class Manager implements RunManager {
   readonly agents: readonly ManagedAgent[];
@@ -101,6 +97,7 @@ class Manager implements RunManager {
   readonly #ports: ManagerPorts;
   readonly #machinery: Machinery;
   readonly #jobs: Jobs;
+  readonly #children: ChildRuns;
   readonly #statuses = new Map<Hex, RunStatus>();
   readonly #alarms = new Map<Hex, () => void>();
   readonly #watchers = new Watchers();
@@ -113,11 +110,23 @@ class Manager implements RunManager {
     this.#machinery = machinery;
     this.agents = agents;
     this.operator = addressOf(ports.key);
+    this.#children = new ChildRuns({
+      begin: (caller, parent) => this.#beginChild(caller, parent),
+      statusOf: (run) => this.#statuses.get(run),
+      list: () => this.list(),
+      settledUnless: (run, signal) => this.#settledUnless(run, signal),
+      say: (run, word) => this.#say(run, word),
+      cancel: (run) => this.cancel(run),
+      read: (run) => machinery.store.read(run),
+      isCrowded: async () => (await machinery.queue.counts()).waiting > 0,
+      isClosed: () => this.#closed,
+      onFault: (run, error) => ports.onFault?.(run, error),
+    });
     this.#jobs = new Jobs(ports, machinery, this.operator, {
       statusOf: (run) => this.#statuses.get(run),
       took: (status) => this.#take(status),
       recorded: (run, records) => this.#count(run, records),
-      children: (call, signal) => this.#child(call, signal),
+      children: (call, signal) => this.#children.run(call, signal),
     });
   }
 
@@ -140,7 +149,7 @@ class Manager implements RunManager {
     if (isAlone) await Promise.all(takenUp);
     // What a child run and its parent had still to tell each other.
     for (const { run, parent } of this.list()) {
-      if (parent !== null) this.#after(run).catch((error) => this.#ports.onFault?.(run, error));
+      if (parent !== null) this.#children.after(run).catch((error) => this.#ports.onFault?.(run, error));
     }
   }
 
@@ -362,6 +371,14 @@ class Manager implements RunManager {
     return begun;
   }
 
+  /** Begins the run that another one asks for, if its agent is here. */
+  async #beginChild(caller: CallerRequest, parent: { readonly run: Hex; readonly index: string }) {
+    const entry = this.agents.find(({ agent }) => hashGuestCode(agent) === caller.request.agent);
+    if (entry === undefined) return undefined;
+    const { run, plan } = this.#plan(entry, caller, parent);
+    return this.#statuses.get(toHex(run)) ?? this.#begin(run, plan, entry.name);
+  }
+
   async #create(run: Uint8Array, plan: RunPlan, agent: string): Promise<RunStatus> {
     const id = toHex(run);
     const { store, queue } = this.#machinery;
@@ -399,7 +416,7 @@ class Manager implements RunManager {
   async #work(job: RunJob): Promise<JobEnd> {
     const end = await this.#jobs.work(job);
     this.#watchers.notify(job.run);
-    if (end === 'rested') await this.#after(job.run).catch((error) => this.#ports.onFault?.(job.run, error));
+    if (end === 'rested') await this.#children.after(job.run).catch((error) => this.#ports.onFault?.(job.run, error));
     return end;
   }
 
@@ -420,84 +437,6 @@ class Manager implements RunManager {
       this.#machinery.queue.ensure(run).catch((error) => this.#ports.onFault?.(run, error));
     };
     this.#alarms.set(run, setAlarm(wakeAt, this.#ports.now, wake));
-  }
-
-  // Child runs
-
-  async #child(call: ChildCall, signal: AbortSignal): Promise<ChildResult | 'suspended' | 'unknown'> {
-    const entry = this.agents.find(({ agent }) => hashGuestCode(agent) === call.request.agent);
-    if (entry === undefined) return 'unknown';
-    const { request, input: inputPayload, limits, parent } = call;
-    const input = readJsonPayload(inputPayload, 'body.input');
-    const caller: CallerRequest = { request, signature: null, input, inputPayload, limits };
-    const { run, plan } = this.#plan(entry, caller, { run: toHex(parent.run), index: parent.index.toString() });
-    const id = toHex(run);
-    const status = this.#statuses.get(id) ?? (await this.#begin(run, plan, entry.name));
-    if (status.status === 'suspended' || status.status === 'broken') return 'suspended';
-    const cancel = () => {
-      // Who leaves the parent leaves the child as it stands.
-      if (!this.#closed && signal.reason !== LEFT)
-        this.#tell(id, { type: 'cancel' }).catch((error) => this.#ports.onFault?.(id, error));
-    };
-    signal.addEventListener('abort', cancel);
-    try {
-      const settled = await this.#soon(id);
-      return isOver(settled) ? await this.#childResult(settled) : 'suspended';
-    } finally {
-      signal.removeEventListener('abort', cancel);
-    }
-  }
-
-  /** How a child run stands when it rests; or after a while, if others, and perhaps the child, wait for a place. */
-  async #soon(run: Hex): Promise<RunStatus> {
-    for (;;) {
-      const status = await this.#settledUnless(run, AbortSignal.timeout(CHILD_GRACE_MS));
-      if (status.status !== 'running' || this.#closed) return status;
-      if ((await this.#machinery.queue.counts()).waiting > 0) return status;
-    }
-  }
-
-  async #childResult({ run, status, output, error }: RunStatus): Promise<ChildResult> {
-    const { items } = await readJournal(this.#machinery.store.read(run));
-    const last = items.at(-1);
-    if (last?.type !== 'checkpoint') throw new ManagerError('WRONG_STATE', `run ${run} has no closed checkpoint`);
-    return { run, status: status as ChildResult['status'], output, error, checkpoint: last.checkpoint };
-  }
-
-  /**
-   * Tells the parent of a run that is over, and a parent that was put aside of children that ended meanwhile; a run whose parent is over
-   * has nobody left to ask for it.
-   */
-  async #after(run: Hex): Promise<void> {
-    if (this.#closed) return;
-    const status = this.#statuses.get(run);
-    if (status === undefined) return;
-    if (isOver(status)) {
-      if (status.parent !== null) await this.#tellParent(status.parent.run, BigInt(status.parent.index));
-      const left = this.list().filter(({ parent, status: word }) => parent?.run === run && word === 'suspended');
-      await Promise.all(left.map((child) => this.cancel(child.run)));
-    }
-    if (status.status !== 'suspended') return;
-    const own = status.parent === null ? undefined : this.#statuses.get(status.parent.run);
-    if (own !== undefined && isOver(own)) {
-      await this.cancel(run);
-      return;
-    }
-    for (const waiting of status.waiting) {
-      if (waiting.for !== 'child') continue;
-      const child = this.list().find(({ parent }) => parent?.run === run && parent.index === waiting.index);
-      if (child !== undefined && isOver(child)) await this.#tellParent(run, BigInt(waiting.index));
-    }
-  }
-
-  async #tellParent(parent: Hex, index: bigint): Promise<void> {
-    try {
-      const status = this.#statuses.get(parent);
-      if (status !== undefined && !isOver(status)) await this.#say(parent, { index, type: 'child' });
-    } catch (error) {
-      // A parent that does not wait for it now hears of it when it is put aside.
-      if (!(error instanceof ControlError)) this.#ports.onFault?.(parent, error);
-    }
   }
 }
 
