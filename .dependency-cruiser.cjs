@@ -79,6 +79,14 @@ module.exports = {
       '^(attest/(bond/|sign/(eip712|transaction)\\.ts$)|runtime/wallet/)',
       'the chain is behind ports, EIP-712 and transactions behind one file each; only these know ethers',
     ),
+    onlyIn('mcp-client-outside-its-adapter', '@modelcontextprotocol/(client|core)', '^runtime/mcp/connection\\.ts$', 'one adapter to the MCP client'),
+    onlyIn(
+      'mcp-server-outside-its-adapters',
+      '@modelcontextprotocol/server',
+      '^(runtime/mcp/agent-[a-z]+\\.ts$|runtime/api/mcp-route\\.ts$|agents/cli/serve-mcp\\.ts$)',
+      'agents as an MCP server, over HTTP and standard input and output',
+    ),
+    onlyIn('redis-outside-its-machinery', '(ioredis|bullmq)', '^runtime/queue/redis-[a-z]+\\.ts$', 'Redis is behind the ports of the queue'),
     {
       name: 'game-imports-node',
       comment: 'the dispute game is a pure state machine',

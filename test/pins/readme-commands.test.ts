@@ -43,6 +43,12 @@ const COMMANDS = [
   'runs bundle',
   'runs forget',
   'redact',
+  'serve worker',
+  'serve mcp',
+  'mcp pin',
+  'mcp check',
+  'wallet address',
+  'wallet list',
 ] as const;
 
 /** Lines and code spans that hold a command, cut into single ones. */
@@ -172,7 +178,7 @@ describe('facts of README', () => {
       for (const entry of readdirSync(join(ROOT, folder), { recursive: true, withFileTypes: true })) {
         if (!entry.isFile() || !/\.(ts|mjs)$/.test(entry.name)) continue;
         const source = readFileSync(join(entry.parentPath, entry.name), 'utf8');
-        for (const [, name = ''] of source.matchAll(/\benv(?:\.|\[')((?:TRACEBOND|XDG|HF|OTEL)_[A-Z_]+)/g))
+        for (const [, name = ''] of source.matchAll(/\benv(?:\.|\[')((?:TRACEBOND|XDG|HF|OTEL|REDIS)_[A-Z_]+)/g))
           read.add(name);
       }
     }
