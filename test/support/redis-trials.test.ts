@@ -1,0 +1,14 @@
+import { expect, it } from 'vitest';
+import { runRedisTrial } from './redis-trials.ts';
+
+it('runs on two workers outlive a killed server, a stopped and a killed worker (small form of the campaign `redis`)', async () => {
+  const trial = { seed: 20_262, runs: 10, effects: 6, restarts: 1, stops: 1, kills: 1, lockMs: 600 };
+  const { failures, ...report } = await runRedisTrial(trial);
+  expect(failures).toEqual([]);
+  expect(report).toMatchObject({ runs: 10, done: 10, doubled: 0, lost: 0, late: 0, restarts: 1, stops: 1, kills: 1 });
+  // Parents with two child runs each are among them.
+  expect(report.bundles).toBeGreaterThanOrEqual(14);
+  expect(report.matches).toBe(report.bundles);
+  // Somebody else went on with a run.
+  expect(report.claims).toBeGreaterThan(report.bundles);
+});
