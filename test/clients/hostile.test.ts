@@ -495,7 +495,8 @@ describeSmolLM2('hostile requests to tracebond serve inference', () => {
         expect(last?.error).toMatchObject({ type: 'server_error', code: 'engine_died' });
         const startedAt = performance.now();
         await expectFine();
-        expect(performance.now() - startedAt).toBeLessThan(5000);
+        // Far above what a quiet computer takes: it only must not hang.
+        expect(performance.now() - startedAt).toBeLessThan(20_000);
       },
       TEST_MS,
     );

@@ -73,7 +73,8 @@ describe('200 mutations of a sound model', () => {
       const before = process.memoryUsage();
       const start = performance.now();
       const fault = await attempt(path, seed % 10 === 0 ? {} : QUICK);
-      expect(performance.now() - start, `seed ${seed}`).toBeLessThan(5000);
+      // Far above what a quiet computer takes: it only must not hang.
+      expect(performance.now() - start, `seed ${seed}`).toBeLessThan(20_000);
       const after = process.memoryUsage();
       expect(after.heapUsed + after.arrayBuffers - before.heapUsed - before.arrayBuffers, `seed ${seed}`).toBeLessThan(
         300e6,
