@@ -194,8 +194,8 @@ export function readiness(client: Redis): Promise<void> {
   return ready;
 }
 
-/** Refusals that pass: the server loads, is busy, or is not the one that writes. */
-const PASSING = ['LOADING', 'BUSY', 'READONLY', 'MASTERDOWN', 'TRYAGAIN', 'CLUSTERDOWN'];
+/** Refusals that pass: nobody was let in yet, the server loads, is busy, or is not the one that writes. */
+const PASSING = ['NOAUTH', 'LOADING', 'BUSY', 'READONLY', 'MASTERDOWN', 'TRYAGAIN', 'CLUSTERDOWN'];
 
 /** The first word of what the server refused for good; undefined if the connection failed. */
 export function refusalOf(error: unknown): string | undefined {

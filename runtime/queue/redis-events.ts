@@ -37,10 +37,20 @@ export type RedisListener = {
 };
 
 /** An open reader. */
-export type RedisReader = { close(): Promise<void> };
+export type RedisReader = {
+  /**
+   * Resolves when all has been heard here that was told before it was called.
+   *
+   * @throws {@link QueueError} `QUEUE_UNREACHABLE` if that takes too long
+   */
+  caughtUp(): Promise<void>;
+  close(): Promise<void>;
+};
 
 const BLOCK_MS = 2_000;
 const PAUSE_MS = 200;
+/** How long a process may be behind. */
+const BEHIND_MS = 5_000;
 /** Events of one read. */
 const BATCH = 200;
 
@@ -75,6 +85,13 @@ export async function openRedisReader(
   channel.subscribe(keys.grown).catch(() => undefined);
 
   let place = await lastPlace(link, keys);
+  /** Number of the last event that was not only read, but taken. */
+  let heard = place.number;
+  const waiting = new Set<() => void>();
+  const setHeard = (number: number) => {
+    heard = number;
+    for (const look of waiting) look();
+  };
   const loop = (async () => {
     while (!isClosed) {
       try {
@@ -108,6 +125,7 @@ export async function openRedisReader(
       }
       place = { id: event.id, number: event.number };
       await listener.onEvent(event).catch((error: unknown) => listener.onFault(error));
+      setHeard(event.number);
     }
   }
 
@@ -120,9 +138,28 @@ export async function openRedisReader(
   async function startAgain(): Promise<void> {
     place = await lastPlace(link, keys);
     await listener.onGap();
+    setHeard(place.number);
   }
 
   return {
+    async caughtUp() {
+      const number = Number(String((await link.call('GET', keys.number)) ?? '0'));
+      const end = performance.now() + BEHIND_MS;
+      // A number that went back is found out by the loop.
+      while (heard < number && !isClosed) {
+        if (performance.now() > end) {
+          throw new QueueError('QUEUE_UNREACHABLE', `the events of the server at ${link.place} do not come through`);
+        }
+        await new Promise<void>((resolve) => {
+          const timer = setTimeout(resolve, PAUSE_MS);
+          waiting.add(function look() {
+            waiting.delete(look);
+            clearTimeout(timer);
+            resolve();
+          });
+        });
+      }
+    },
     async close() {
       isClosed = true;
       endPause();

@@ -3,7 +3,8 @@
  *
  * I1. A word is in the list until it is on record or refused; `cancel` and `pause` until the run that heard them ends.
  * I2. Whether a run hears is decided where the word is added: the run that ends lets go of its ear and looks whether words wait in one step.
- * I3. Only the holder of a run's newest claim takes words away; one that was fenced leaves them for who has it now.
+ * I3. A word is given to a run when its process has heard all that was told before it was said: who hears that a child run has ended finds it so.
+ * I4. Only the holder of a run's newest claim takes words away; one that was fenced leaves them for who has it now.
  *
  * Spec: `runtime/spec/machines.md#inbox`.
  *
@@ -47,34 +48,45 @@ type Ear = {
   /** Entries of `cancel` and `pause`, which it gives back when it ends. */
   readonly kept: string[];
   /** Replies that are being sent. */
-  readonly under: Set<Promise<void>>;
+  readonly under: Set<Promise<unknown>>;
 };
 
 const RUN_OVER = 'the run is over';
 
 /** Opens an inbox. */
 export function openRedisInbox(shared: RedisShared, { patienceMs }: openRedisInbox.Options): RedisInbox {
-  const { link, keys, self, tokens, onFault } = shared;
+  const { link, keys, self, tokens, caughtUp, onFault } = shared;
   const asked = new Map<string, Asked>();
   const ears = new Map<Hex, Ear>();
 
   const runScript = (run: Hex, script: RedisScript, ...args: readonly RedisArgument[]) =>
     storeCall(run, () => link.run(script, keys.ofRun(run), [run.slice(2), self, ...args]));
 
-  const reply = (run: Hex, id: string, error: ControlError | undefined, entry: string) =>
-    runScript(run, scripts.REPLY_TO, id, error?.code ?? '', error?.message ?? '', entry);
-
-  /** Gives a run the words that it has not been given. */
-  const give = (run: Hex, one: Ear, entries: unknown): void => {
+  /** Gives a run the words that it has not been given; of `only`, that one alone. */
+  const give = (run: Hex, one: Ear, entries: unknown, only?: string): void => {
     for (const bytes of Array.isArray(entries) ? entries : []) {
       if (!Buffer.isBuffer(bytes)) continue;
       const id = bytes.subarray(0, scripts.WORD_ID_LENGTH).toString('latin1');
-      if (one.given.has(id)) continue;
+      if (one.given.has(id) || (only !== undefined && only !== id)) continue;
       one.given.add(id);
-      const done = giveOne(run, one, id, bytes)
-        .catch((error: unknown) => onFault(run, error))
-        .finally(() => one.under.delete(done));
-      one.under.add(done);
+      giveOne(run, one, id, bytes).catch((error: unknown) => onFault(run, error));
+    }
+  };
+
+  /** Sends a reply, which a run that ends waits for. */
+  const reply = async (
+    run: Hex,
+    one: Ear,
+    id: string,
+    error: ControlError | undefined,
+    entry: string,
+  ): Promise<void> => {
+    const sent = runScript(run, scripts.REPLY_TO, id, error?.code ?? '', error?.message ?? '', entry);
+    one.under.add(sent);
+    try {
+      await sent;
+    } finally {
+      one.under.delete(sent);
     }
   };
 
@@ -83,7 +95,7 @@ export function openRedisInbox(shared: RedisShared, { patienceMs }: openRedisInb
     const word = readWord(bytes.subarray(scripts.WORD_ID_LENGTH));
     if (word === undefined) {
       // None of our processes said that; it would wait for ever.
-      await reply(run, id, new ControlError('NOT_WAITING', 'the word cannot be read'), entry);
+      await reply(run, one, id, new ControlError('NOT_WAITING', 'the word cannot be read'), entry);
       return;
     }
     if (word.type === 'cancel' || word.type === 'pause' || word.type === 'resume') {
@@ -92,12 +104,13 @@ export function openRedisInbox(shared: RedisShared, { patienceMs }: openRedisInb
       if (word.type === 'cancel') one.control.cancel();
       if (word.type === 'pause') one.control.pause();
       if (word.type !== 'resume') one.kept.push(entry);
-      await reply(run, id, undefined, word.type === 'resume' ? entry : '');
+      await reply(run, one, id, undefined, word.type === 'resume' ? entry : '');
       return;
     }
     const { index, ...rest } = word;
     let refused: ControlError | undefined;
     try {
+      // A run that fails over a word neither takes nor refuses it: it waits in the list.
       await one.control.say(index, rest);
     } catch (error) {
       if (!(error instanceof ControlError)) throw error;
@@ -105,14 +118,14 @@ export function openRedisInbox(shared: RedisShared, { patienceMs }: openRedisInb
       if (error.code === 'RUN_OVER') return;
       refused = error;
     }
-    await reply(run, id, refused, entry);
+    await reply(run, one, id, refused, entry);
   };
 
-  const listen = async (run: Hex): Promise<void> => {
+  const listen = async (run: Hex, only?: string): Promise<void> => {
     const one = ears.get(run);
     if (one === undefined) return;
     const entries = await storeCall(run, () => link.call('LRANGE', keys.ofRun(run)[3] as string, 0, -1));
-    if (ears.get(run) === one) give(run, one, entries);
+    if (ears.get(run) === one) give(run, one, entries, only);
   };
 
   const settle = (body: Buffer): void => {
@@ -165,7 +178,9 @@ export function openRedisInbox(shared: RedisShared, { patienceMs }: openRedisInb
       const one: Ear = { control, ear, given: new Set(), kept: [], under: new Set() };
       ears.set(run, one);
       try {
-        give(run, one, await runScript(run, scripts.ATTACH, token, ear));
+        const entries = await runScript(run, scripts.ATTACH, token, ear);
+        if (Array.isArray(entries) && entries.length > 0) await storeCall(run, caughtUp);
+        give(run, one, entries);
       } catch (error) {
         if (ears.get(run) === one) ears.delete(run);
         throw error;
@@ -176,7 +191,8 @@ export function openRedisInbox(shared: RedisShared, { patienceMs }: openRedisInb
           if (ears.get(run) === one) ears.delete(run);
           // The refusals of what it did not take arrive a moment after it ended.
           await new Promise((resolve) => setImmediate(resolve));
-          while (one.under.size > 0) await Promise.all(one.under);
+          // What cannot be replied to is told where it is sent.
+          await Promise.allSettled(one.under);
           // A run that was left has it on no record that it heard them.
           const done = control.left ? [] : one.kept;
           return Number(await runScript(run, scripts.HUSH, token, ear, ...done)) > 0;
@@ -187,7 +203,8 @@ export function openRedisInbox(shared: RedisShared, { patienceMs }: openRedisInb
       await runScript(run, scripts.REFUSE, 'RUN_OVER', RUN_OVER);
     },
     async heard({ kind, run, body }) {
-      if (kind === 'word') await listen(run);
+      // Others in the list may have been said after something that is still to be heard.
+      if (kind === 'word') await listen(run, body.toString('latin1'));
       if (kind === 'reply') settle(body);
     },
     async resync() {

@@ -70,7 +70,16 @@ export async function openRedisMachinery(
   let reader: RedisReader | undefined;
   try {
     await requireRedis(link, durability);
-    const shared = { link, keys, self, tokens: new Map<Hex, string>(), now: options.now ?? Date.now, onFault };
+    const caughtUp = async () => reader?.caughtUp();
+    const shared = {
+      link,
+      caughtUp,
+      keys,
+      self,
+      tokens: new Map<Hex, string>(),
+      now: options.now ?? Date.now,
+      onFault,
+    };
     const store = await openRedisStore(shared, { folder, home, keepMs: options.keepMs ?? 7 * DAY_MS });
     const inbox = openRedisInbox(shared, { patienceMs: options.hearMs ?? 30_000 });
     const listener = {
@@ -87,6 +96,7 @@ export async function openRedisMachinery(
       concurrency: options.concurrency ?? 64,
       maxWaiting: options.maxWaiting ?? 10_000,
       lockMs: options.lockMs ?? 30_000,
+      caughtUp,
       live: () => store.live(),
       broken: store.broken,
       onFault,

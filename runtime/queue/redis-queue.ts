@@ -26,6 +26,8 @@ export declare namespace openRedisQueue {
     readonly maxWaiting: number;
     /** Milliseconds after which a job whose worker has not been heard of is given to another. */
     readonly lockMs: number;
+    /** Resolves when this process has heard all that was told. */
+    readonly caughtUp: () => Promise<void>;
     /** Runs that some worker is to go on with. */
     readonly live: () => AsyncIterable<Hex>;
     /** Runs to try once more when this process begins to work. */
@@ -48,7 +50,7 @@ export async function openRedisQueue(
   address: RedisAddress,
   link: RedisLink,
   keys: RedisKeys,
-  { concurrency, maxWaiting, lockMs, live, broken, onFault }: openRedisQueue.Options,
+  { concurrency, maxWaiting, lockMs, caughtUp, live, broken, onFault }: openRedisQueue.Options,
 ): Promise<RunQueue> {
   const name = `${link.client.options.connectionName ?? 'tracebond'}-queue`;
   const queue = new Queue<RunData, JobEnd, string>(NAME, {
@@ -85,6 +87,8 @@ export async function openRedisQueue(
     lost.set(job.id, gone);
     let end: JobEnd;
     try {
+      // A worker that slept would go on with what it believed then.
+      await caughtUp();
       end = await handle({ run, lost: gone.signal });
     } catch (error) {
       onFault(run, error);

@@ -195,7 +195,7 @@ if redis.call('SET', WORDS .. ':said:' .. id, '1', 'NX', 'EX', ${REMEMBERED_S}) 
   if state[1] then return 'over' end
   if redis.call('LLEN', WORDS) >= ${MAX_WORDS} then return 'full' end
   redis.call('RPUSH', WORDS, word)
-  tell('word')
+  tell('word', id)
 end
 local isHeard = state[2] and state[3] and string.sub(state[2], 1, #state[3] + 1) == state[3] .. ':'
 return isHeard and 'attached' or 'waits'

@@ -41,6 +41,8 @@ export type RedisShared = {
   readonly self: string;
   /** Tokens of the claims of this process, by run; kept when a claim was let go of. */
   readonly tokens: Map<Hex, string>;
+  /** Resolves when this process has heard all that was told. @throws {@link QueueError} */
+  readonly caughtUp: () => Promise<void>;
   /** Milliseconds since 1970. */
   readonly now: () => number;
   /** Told of faults that no caller hears of. */

@@ -347,6 +347,33 @@ describe('workers that stall', () => {
     expect(control.cancelled).toBe(true);
   });
 
+  test('a word that a run took and fell over holds nobody up, and waits', async () => {
+    const machinery = await open();
+    const run = await begin(machinery);
+    await machinery.store.claim(run);
+    const control = new RunControl();
+    const hearing = await machinery.inbox.attach(run, control);
+    await machinery.inbox.say(run, { type: 'child', index: 4n });
+    await until(() => control.takeWord() !== undefined);
+    expect(await hearing.close()).toBe(true);
+  });
+
+  test('a run is taken up, and hears a word, only when all is known here that was told before', async () => {
+    const prefix = `behind-${sets++}`;
+    const [one, two] = [await open({ prefix }), await open({ prefix })];
+    const known: (string | undefined)[] = [];
+    one.queue.work(async (job) => {
+      known.push(one.told.statuses.get(job.run)?.status);
+      return 'rested';
+    });
+    for (let i = 0; i < 20; i++) {
+      const run = await begin(two);
+      await two.queue.add(run);
+    }
+    await until(() => known.length === 20);
+    expect(new Set(known)).toEqual(new Set(['running']));
+  });
+
   test('a run that was left hears its cancel again', async () => {
     const machinery = await open();
     const run = await begin(machinery);
