@@ -360,18 +360,30 @@ describe('workers that stall', () => {
 
   test('a run is taken up, and hears a word, only when all is known here that was told before', async () => {
     const prefix = `behind-${sets++}`;
-    const [one, two] = [await open({ prefix }), await open({ prefix })];
+    const proxy = await openProxy(server.port);
+    const [one, two] = [await open({ prefix, url: `redis://127.0.0.1:${proxy.port}` }), await open({ prefix })];
+    proxy.slowEvents(100);
     const known: (string | undefined)[] = [];
     one.queue.work(async (job) => {
       known.push(one.told.statuses.get(job.run)?.status);
       return 'rested';
     });
-    for (let i = 0; i < 20; i++) {
+    for (let i = 0; i < 4; i++) {
       const run = await begin(two);
       await two.queue.add(run);
     }
-    await until(() => known.length === 20);
+    await until(() => known.length === 4);
     expect(new Set(known)).toEqual(new Set(['running']));
+    const run = await begin(two);
+    await until(() => one.told.statuses.has(run));
+    await one.store.claim(run);
+    await two.inbox.say(run, { type: 'child', index: 1n });
+    const other = await begin(two);
+    const control = new RunControl();
+    const hearing = await one.inbox.attach(run, control);
+    await until(() => control.takeWord() !== undefined);
+    expect(one.told.statuses.has(other)).toBe(true);
+    await hearing.close();
   });
 
   test('a run that was left hears its cancel again', async () => {
@@ -495,6 +507,7 @@ const HELD_MS = 300;
 async function openProxy(port: number) {
   let how: 'cut' | 'hold' | undefined;
   let cuts = 0;
+  let slowMs = 0;
   const sockets = new Set<Socket>();
   const proxy: Server = createServer((socket) => {
     const up = createConnection({ port, host: '127.0.0.1' });
@@ -516,6 +529,8 @@ async function openProxy(port: number) {
         how = undefined;
       } else if (held.length > 0) {
         held.push(bytes);
+      } else if (slowMs > 0 && bytes.includes('\r\nkind\r\n')) {
+        setTimeout(() => socket.write(bytes), slowMs);
       } else {
         socket.write(bytes);
       }
@@ -538,5 +553,9 @@ async function openProxy(port: number) {
       how = next;
     },
     cuts: () => cuts,
+    /** Brings what others told so much later. */
+    slowEvents(ms: number) {
+      slowMs = ms;
+    },
   };
 }
