@@ -39,35 +39,40 @@ export async function run(): Promise<BenchResult> {
   const folder = await mkdtemp(join(tmpdir(), 'bench-queue-'));
   try {
     const embedded = await openManaged(inThreadVm(bench.engine), join(folder, 'embedded'), workedAgents(NOWHERE));
-    const one = await measureManager(embedded);
+    const rate = await measureRate(embedded);
+    const rates: number[] = [];
+    let alone = { embedded: Number.NaN, redis: Number.NaN, cost: Number.NaN };
+    for (const workers of WORKERS) {
+      const compare = async (front: RunManager) => {
+        alone = await measureAlone(embedded, front);
+      };
+      rates.push(await measureRedis(bench, redis.url, workers, workers === 1 ? compare : undefined));
+    }
     await embedded.close();
-    const many: { readonly rate: number; readonly alone: number }[] = [];
-    for (const workers of WORKERS) many.push(await measureRedis(bench, redis.url, workers));
     const job = await measureJobs(redis.url, join(folder, 'jobs'));
     const file = await measureAppends(await openFileStore(join(folder, 'files')));
     const machinery = await openRedisMachinery({ url: redis.url, prefix: 'appends', folder: join(folder, 'appends') });
     const stream = await measureAppends(machinery.store);
     await closeMachinery(machinery);
-    const alone = many[0]?.alone ?? Number.NaN;
     const measures: Measure[] = [
-      { name: `runs with a null model, embedded queue, ${LANES} side by side`, value: one.rate, unit: 'runs/s' },
+      { name: `runs with a null model, embedded queue, ${LANES} side by side`, value: rate, unit: 'runs/s' },
       ...WORKERS.map((workers, i) => ({
         name: `runs with a null model, Redis, ${workers} worker process${workers === 1 ? '' : 'es'}, ${LANES} side by side`,
-        value: many[i]?.rate ?? Number.NaN,
+        value: rates[i] ?? Number.NaN,
         unit: 'runs/s',
       })),
-      { name: 'one run alone from request to end, embedded, median', value: one.alone, unit: 'ms' },
-      { name: 'one run alone from request to end, Redis and 1 worker, median', value: alone, unit: 'ms' },
-      { name: 'cost of Redis per run alone (difference of the medians)', value: alone - one.alone, unit: 'ms' },
+      { name: 'one run alone from request to end, embedded, median', value: alone.embedded, unit: 'ms' },
+      { name: 'one run alone from request to end, Redis and 1 worker, median', value: alone.redis, unit: 'ms' },
+      { name: 'cost of Redis per run alone, median of the differences of runs in turn', value: alone.cost, unit: 'ms' },
       { name: 'a job through the queue that does nothing, one after the other, median', value: job.alone, unit: 'ms' },
       { name: `jobs that do nothing, ${LANES} side by side in one worker`, value: job.rate, unit: 'jobs/s' },
       { name: 'append of 1 KiB, file, median', value: file, unit: 'ms' },
       { name: 'append of 1 KiB, Redis with appendfsync always, median', value: stream, unit: 'ms' },
     ];
-    const rateOf = (i: number) => many[i]?.rate ?? Number.NaN;
+    const rateOf = (i: number) => rates[i] ?? Number.NaN;
     return {
       measures,
-      ratios: { 'Redis 1 worker / embedded': rateOf(0) / one.rate, 'Redis 2 workers / 1': rateOf(1) / rateOf(0) },
+      ratios: { 'Redis 1 worker / embedded': rateOf(0) / rate, 'Redis 2 workers / 1': rateOf(1) / rateOf(0) },
     };
   } finally {
     await redis.close();
@@ -76,7 +81,12 @@ export async function run(): Promise<BenchResult> {
   }
 }
 
-async function measureRedis(bench: WorkerBench, url: string, workers: number) {
+async function measureRedis(
+  bench: WorkerBench,
+  url: string,
+  workers: number,
+  also: ((front: RunManager) => Promise<void>) | undefined,
+): Promise<number> {
   const prefix = `bench-${workers}`;
   const options = { url, prefix, origin: NOWHERE };
   const all = [];
@@ -84,29 +94,37 @@ async function measureRedis(bench: WorkerBench, url: string, workers: number) {
     all.push(await bench.start({ ...options, home: `worker-${i}`, lockMs: 30_000, concurrency: LANES }));
   }
   const faults: unknown[] = [];
-  const front = await openFront(
-    bench,
-    { ...options, random: seededRandom(workers) },
-    (_run, error) => void faults.push(error),
-  );
-  const measured = await measureManager(front);
+  const onFault = (_run: unknown, error: unknown) => void faults.push(error);
+  const front = await openFront(bench, { ...options, random: seededRandom(workers) }, onFault);
+  const rate = await measureRate(front);
+  await also?.(front);
   await front.close();
   for (const worker of all) await worker.stop();
   if (faults.length > 0) throw faults[0];
-  return measured;
+  return rate;
 }
 
-async function measureManager(manager: RunManager): Promise<{ readonly rate: number; readonly alone: number }> {
+async function measureRate(manager: RunManager): Promise<number> {
   await inLanes(LANES, LANES, () => finish(manager));
-  const times: number[] = [];
-  await inLanes(ALONE, 1, async () => {
-    const from = performance.now();
-    await finish(manager);
-    times.push(performance.now() - from);
-  });
   const from = performance.now();
   await inLanes(RUNS, LANES, () => finish(manager));
-  return { rate: RUNS / ((performance.now() - from) / 1000), alone: median(times) };
+  return RUNS / ((performance.now() - from) / 1000);
+}
+
+/** One run after the other, in turn: what else the computer does meanwhile meets both. */
+async function measureAlone(embedded: RunManager, front: RunManager) {
+  const times: { readonly embedded: number; readonly redis: number }[] = [];
+  const timed = async (manager: RunManager) => {
+    const from = performance.now();
+    await finish(manager);
+    return performance.now() - from;
+  };
+  for (let i = 0; i < ALONE; i++) times.push({ embedded: await timed(embedded), redis: await timed(front) });
+  return {
+    embedded: median(times.map((one) => one.embedded)),
+    redis: median(times.map((one) => one.redis)),
+    cost: median(times.map((one) => one.redis - one.embedded)),
+  };
 }
 
 async function finish(manager: RunManager): Promise<void> {
