@@ -11,6 +11,10 @@ import { listPrograms, loadProgram } from '../support/registry.ts';
 
 const FOLDER = new URL('.', import.meta.url);
 const MAX_SHOWN = 20;
+/** Cases of a campaign that names no other number. */
+const COUNT = 1_000;
+/** Campaigns whose cases are whole runs. */
+const COUNTS: Readonly<Record<string, number>> = { redis: 100, wallet: 200 };
 
 process.exitCode = await main(process.argv.slice(2));
 
@@ -39,13 +43,14 @@ function readOptions(args: string[]): { name: string; seed: number; count: numbe
     const { values, positionals } = parseArgs({
       args,
       allowPositionals: true,
-      options: { seed: { type: 'string', default: '1' }, count: { type: 'string', default: '1000' } },
+      options: { seed: { type: 'string', default: '1' }, count: { type: 'string' } },
     });
-    const [seed, count] = [Number(values.seed), Number(values.count)];
+    const name = positionals[0] ?? '';
+    const [seed, count] = [Number(values.seed), Number(values.count ?? COUNTS[name] ?? COUNT)];
     if (positionals.length > 1 || !Number.isSafeInteger(seed) || !Number.isSafeInteger(count) || count < 1) {
       return undefined;
     }
-    return { name: positionals[0] ?? '', seed, count };
+    return { name, seed, count };
   } catch (error) {
     console.error(error instanceof Error ? error.message : String(error));
     return undefined;
