@@ -4,7 +4,7 @@
  * T1. Only what stands in the journal is gone on with; its claim keeps others from writing it.
  * T2. A run that another worker has claimed meanwhile, or whose store cannot be reached, is left as it stands: whoever takes it up next
  *     reads what was written.
- * T3. A run that cannot be gone on with is shown as `broken`, and why.
+ * T3. A run that cannot be gone on with is shown as `broken`, and why; of many machines, one of another engine, key or model leaves it to the others.
  *
  * @module
  */
@@ -71,7 +71,11 @@ export class Jobs {
     for (const control of this.#atWork.values()) control.leave();
   }
 
-  /** Does one job. @throws {@link JournalError} `JOURNAL_UNREACHABLE`: it is to be done again */
+  /**
+   * Does one job.
+   *
+   * @throws {@link JournalError} `JOURNAL_UNREACHABLE`, {@link RecoveryError} `OTHER_HOST` of a shared queue: it is to be done again, here or elsewhere
+   */
   async work({ run, lost }: RunJob): Promise<JobEnd> {
     let claim: RunClaim | undefined;
     try {
@@ -84,7 +88,7 @@ export class Jobs {
       claim = await this.#machinery.store.claim(run);
       return await this.#goOn(run, claim, lost);
     } catch (error) {
-      if (error instanceof JournalError && error.code === 'JOURNAL_UNREACHABLE') throw error;
+      if (this.#isForOthers(error)) throw error;
       // Whoever claimed it tells what becomes of it.
       if (error instanceof JournalError && error.code === 'JOURNAL_FENCED') this.#ports.onFault?.(run, error);
       else await this.#break(run, error, claim);
@@ -93,6 +97,12 @@ export class Jobs {
       this.#reached(run);
       await claim?.release();
     }
+  }
+
+  /** Whether a job that failed may be done later, or by another program: one with the engine, key and model of the run. */
+  #isForOthers(error: unknown): boolean {
+    if (error instanceof JournalError) return error.code === 'JOURNAL_UNREACHABLE';
+    return this.#machinery.isShared && error instanceof RecoveryError && error.code === 'OTHER_HOST';
   }
 
   async #goOn(run: Hex, claim: RunClaim, lost: AbortSignal): Promise<JobEnd> {

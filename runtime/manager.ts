@@ -80,7 +80,7 @@ async function openEmbedded(
   { onFault }: ManagerPorts,
 ): Promise<Machinery> {
   const queue = openEmbeddedQueue({ maxActive, onFault: (run, error) => onFault?.(run, error) });
-  return { queue, store: await openFileStore(folder), inbox: openEmbeddedInbox() };
+  return { queue, store: await openFileStore(folder), inbox: openEmbeddedInbox(), isShared: false };
 }
 
 const MAX_ACTIVE = 64;

@@ -153,4 +153,10 @@ export type Hearing = {
 };
 
 /** One way to keep runs. */
-export type Machinery = { readonly queue: RunQueue; readonly store: RunStore; readonly inbox: RunInbox };
+export type Machinery = {
+  readonly queue: RunQueue;
+  readonly store: RunStore;
+  readonly inbox: RunInbox;
+  /** Whether other programs may go on with a run that this one cannot; such a job is then asked of them. */
+  readonly isShared: boolean;
+};

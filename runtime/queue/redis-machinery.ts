@@ -114,7 +114,7 @@ export async function openRedisMachinery(
         link.close();
       },
     };
-    return { place: link.place, queue, store: opened, inbox };
+    return { place: link.place, queue, store: opened, inbox, isShared: true };
   } catch (error) {
     link.close();
     throw error;

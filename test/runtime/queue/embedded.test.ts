@@ -14,6 +14,7 @@ describeMachinery('embedded', async () => {
       queue: openEmbeddedQueue({ maxActive: 64, onFault: () => undefined }),
       store: await openFileStore(folder),
       inbox: openEmbeddedInbox(),
+      isShared: false,
     }),
   };
 });

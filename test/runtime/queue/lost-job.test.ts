@@ -60,7 +60,7 @@ it('leaves the run and its child runs as they stand, and whoever takes it up goe
       onFault: (_run, error) => void faults.push(error),
     },
     {
-      machinery: { queue, store: await openFileStore(temporaryFolder()), inbox: openEmbeddedInbox() },
+      machinery: { queue, store: await openFileStore(temporaryFolder()), inbox: openEmbeddedInbox(), isShared: false },
       agents: [parent, child],
     },
   );
