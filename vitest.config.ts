@@ -16,7 +16,7 @@ const SHARING = [
   'test/inference/{gguf,safetensors}/!(hostile).test.ts',
   'test/inference/exact/!(batch-loop|engines|exact-sequences|mean-hidden|open-exact|prefix-cache|quality|smollm2*).test.ts',
   'test/inference/exact/{reference,wasm}/*.test.ts',
-  'test/runtime/mcp/*.test.ts',
+  'test/runtime/mcp/!(runs).test.ts',
   'test/runtime/api/mcp-route.test.ts',
   'test/agents/sdk/{mcp,agent-schemas}.test.ts',
   'test/runtime/!(http-fetch|journal*|manager*|metrics*|queue*|resume|retention*|secrets*).test.ts',
