@@ -18,7 +18,6 @@ const SHARING = [
   'test/inference/exact/{reference,wasm}/*.test.ts',
   'test/runtime/mcp/!(runs).test.ts',
   'test/runtime/api/mcp-route.test.ts',
-  'test/agents/sdk/{mcp,agent-schemas}.test.ts',
   'test/runtime/!(http-fetch|journal*|manager*|metrics*|queue*|resume|retention*|secrets*).test.ts',
 ];
 
