@@ -22,6 +22,7 @@ import { type Journal, JournalError } from './journal.ts';
 import type { RecordSeen } from './ledger.ts';
 import type { ManagerPorts } from './manager-types.ts';
 import { redactorOf } from './policy-secrets.ts';
+import { QueueError } from './queue/errors.ts';
 import type { Hearing, JobEnd, Machinery, RunClaim, RunJob } from './queue/ports.ts';
 import { type Journaled, planOf, RecoveryError, readJournal, requireSameHost } from './recovery.ts';
 import { runAgent } from './run.ts';
@@ -74,7 +75,7 @@ export class Jobs {
   /**
    * Does one job.
    *
-   * @throws {@link JournalError} `JOURNAL_UNREACHABLE`, {@link RecoveryError} `OTHER_HOST` of a shared queue: it is to be done again, here or elsewhere
+   * @throws {@link JournalError} `JOURNAL_UNREACHABLE`, {@link QueueError}, {@link RecoveryError} `OTHER_HOST` of a shared queue: it is to be done again, here or elsewhere
    */
   async work({ run, lost }: RunJob): Promise<JobEnd> {
     let claim: RunClaim | undefined;
@@ -102,6 +103,7 @@ export class Jobs {
   /** Whether a job that failed may be done later, or by another program: one with the engine, key and model of the run. */
   #isForOthers(error: unknown): boolean {
     if (error instanceof JournalError) return error.code === 'JOURNAL_UNREACHABLE';
+    if (error instanceof QueueError) return this.#machinery.isShared;
     return this.#machinery.isShared && error instanceof RecoveryError && error.code === 'OTHER_HOST';
   }
 
