@@ -434,7 +434,8 @@ class Manager implements RunManager {
     this.#watchers.notify(run);
     if (status.status !== 'suspended' || wakeAt === null || this.#closed) return;
     const wake = () => {
-      this.#machinery.queue.ensure(run).catch((error) => this.#ports.onFault?.(run, error));
+      // Its job may not have ended yet: then once more afterwards.
+      this.#machinery.queue.add(run).catch((error) => this.#ports.onFault?.(run, error));
     };
     this.#alarms.set(run, setAlarm(wakeAt, this.#ports.now, wake));
   }
