@@ -76,7 +76,7 @@ module.exports = {
     onlyIn(
       'ethers-outside-its-adapters',
       'ethers',
-      '^(attest/(bond/|sign/(eip712|transaction)\\.ts$)|runtime/wallet/)',
+      '^(attest/(bond/|sign/(struct-encoder|transaction)\\.ts$)|runtime/wallet/)',
       'the chain is behind ports, EIP-712 and transactions behind one file each; only these know ethers',
     ),
     {
