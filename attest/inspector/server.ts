@@ -225,7 +225,10 @@ function parseRange(header: string | undefined, bytes: number) {
 
 function sendFile({ files }: Context, request: IncomingMessage, response: ServerResponse, path: string): void {
   const file = files.get(path);
-  if (file === undefined) return refuse(response, 404, 'NOT_FOUND');
+  if (file === undefined) {
+    refuse(response, 404, 'NOT_FOUND');
+    return;
+  }
   response.setHeader('content-type', file.type);
   const isGzip = /\bgzip\b/.test(String(request.headers['accept-encoding'] ?? ''));
   if (isGzip) response.setHeader('content-encoding', 'gzip');
