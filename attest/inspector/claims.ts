@@ -130,6 +130,10 @@ function ran(check: BundleCheck): Claim {
     ['sandbox engine', open.engine],
     ['policy', open.policy.digest],
   ];
+  if (check.root === null) {
+    const text = 'Record 0 names each part by its digest, but no signature that holds stands under it.';
+    return { ...base, level: 'part', word: 'unsigned', text, step: 0, facts };
+  }
   return {
     ...base,
     level: 'good',
@@ -222,6 +226,10 @@ function recorded(check: BundleCheck): Claim {
   const base = { id: 'recorded', title: 'Only recorded' } as const;
   const outside = check.capabilities.filter(({ attested, opaque }) => attested + opaque > 0);
   const { opaque } = check.classes;
+  if (check.fault !== undefined && outside.length === 0) {
+    const text = 'Checking stopped before the end: what else came from outside is not known.';
+    return { ...base, level: 'part', word: 'not known', text };
+  }
   if (outside.length === 0 && opaque === 0) {
     return { ...base, level: 'good', word: 'nothing', text: 'Nothing in this run came from outside.' };
   }
