@@ -64,7 +64,7 @@ export async function textRun(texts: readonly string[]): Promise<Uint8Array> {
   };
   const { ports } = toyPlan();
   const random = ports.writing.salt;
-  const limits = { ...TOY_LIMITS, steps: '10000', bytes: '10000000' };
+  const limits = { ...TOY_LIMITS, steps: '10000', bytes: '10000000', fuel: '1000000000' };
   const caller = createRequest({
     agent: hashGuestCode(code('agent')),
     input: whole as Json,

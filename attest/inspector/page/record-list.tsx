@@ -77,8 +77,10 @@ export function RecordList(props: {
       document.getElementById('detail')?.focus();
     }
   };
-  const from = Math.max(0, Math.floor(top / ROW) - OVERSCAN);
-  const to = Math.min(rows.length, Math.ceil((top + height) / ROW) + OVERSCAN);
+  // A list that became shorter is scrolled back by the browser only later.
+  const shownTop = Math.min(top, Math.max(0, rows.length * ROW - height));
+  const from = Math.max(0, Math.floor(shownTop / ROW) - OVERSCAN);
+  const to = Math.min(rows.length, Math.ceil((shownTop + height) / ROW) + OVERSCAN);
   const drawn = Array.from({ length: Math.max(0, to - from) }, (_, i) => from + i);
   if (rows.length > 0 && (active < from || active >= to)) drawn.push(active);
   return (
