@@ -60,9 +60,12 @@ function configOf(root, outDir, modules) {
     enforce: 'pre',
     // ethers is many times as large as the page: its place has an encoder that a test holds equal to it.
     resolveId(source, importer) {
-      return source === './struct-encoder.ts' && importer?.endsWith('/attest/sign/eip712.ts')
-        ? join(root, 'attest/inspector/struct-encoder.ts')
-        : null;
+      if (source === './struct-encoder.ts' && importer?.endsWith('/attest/sign/eip712.ts')) {
+        return join(root, 'attest/inspector/struct-encoder.ts');
+      }
+      // The bundler would put an empty module in its place.
+      if (/^(node:|ethers\b)/.test(source)) throw new Error(`${importer} imports ${source}: the page cannot have it`);
+      return null;
     },
     generateBundle() {
       for (const id of this.getModuleIds()) {

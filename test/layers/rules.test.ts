@@ -179,6 +179,12 @@ it('finds one planted violation of each kind, and nothing else', async () => {
     ],
     ['game-imports-node', 'attest/dispute/game.ts', "import { join } from 'node:path';\nexport const game = join;"],
     ['setup-needs-packages', 'agents/setup/a.mjs', "import { ethers } from '../../attest/core/hash.ts';\nethers();"],
+    [
+      'page-build-needs-packages',
+      'agents/setup/build-page.mjs',
+      "import { hash } from '../../attest/core/hash.ts';\nhash();",
+    ],
+    ['page-imports-node', 'attest/inspector/page/a.ts', "import { join } from 'node:path';\nexport const a = join;"],
     ['build-needs-packages', 'agents/setup/build.mjs', "import { hash } from '../../attest/core/hash.ts';\nhash();"],
     ['product-imports-test', 'runtime/d.ts', "import { fake } from '../test/support/fake.ts';\nexport const d = fake;"],
     ['product-imports-devdependency', 'attest/c.ts', "import { fc } from 'fast-check';\nexport const c = fc;"],

@@ -47,7 +47,6 @@ export async function textRun(texts: readonly string[]): Promise<Uint8Array> {
   };
   const agent: ToyGuest = async (ctx) => {
     for (const name of names) await ctx.call('tool', { input: name, name }).catch(() => null);
-    for (const [i, value] of whole.entries()) await ctx.call('kv.put', { key: `${i}`, value });
     return whole as Json;
   };
   const vm = toyVm({ agent, tool });
@@ -59,7 +58,7 @@ export async function textRun(texts: readonly string[]): Promise<Uint8Array> {
   });
   const policy: PolicyRules = {
     version: 1,
-    agent: [{ capability: 'tool', names }, { capability: 'kv.put' }],
+    agent: [{ capability: 'tool', names }],
     tools: names.map((name) => ({ name, grants: [] })),
   };
   const { ports } = toyPlan();

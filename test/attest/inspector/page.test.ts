@@ -90,7 +90,11 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
   afterEach(async () => {
     await context?.close();
     context = undefined;
+    expect(faulty.splice(0)).toEqual([]);
   });
+
+  /** What pages did that they must not: errors, dialogs, requests to others. */
+  const faulty: string[] = [];
 
   type View = { readonly width?: number; readonly height?: number; readonly scheme?: 'light' | 'dark' };
 
@@ -99,16 +103,14 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     context = await browser.newContext({ viewport: { width, height }, colorScheme: scheme, reducedMotion: 'reduce' });
     await context.addInitScript(WATCH);
     const page = await context.newPage();
-    const errors: string[] = [];
-    page.on('pageerror', ({ message }) => errors.push(message));
+    page.on('pageerror', ({ message }) => faulty.push(message));
     page.on('dialog', (dialog) => {
-      errors.push(`dialog ${dialog.message()}`);
+      faulty.push(`dialog ${dialog.message()}`);
       void dialog.dismiss();
     });
     page.on('request', (request) => {
-      if (!request.url().startsWith(inspector.url) && !request.url().startsWith('data:')) errors.push(request.url());
+      if (!request.url().startsWith(inspector.url) && !request.url().startsWith('data:')) faulty.push(request.url());
     });
-    page.once('close', () => expect(errors).toEqual([]));
     await page.goto(inspector.url + hash);
     if (hash.startsWith('#/run/')) await page.waitForSelector('.claims', { timeout: 30_000 });
     else await page.waitForSelector('.runs');
@@ -351,6 +353,9 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
       `5,000 records: ${tasks.length} long tasks, the longest ${longest} ms; ${await page.textContent('.progress')}`,
     );
     expect(longest).toBeLessThan(200);
+    // The watch sees: a task that is long is counted.
+    await page.evaluate('setTimeout(() => { for (const end = performance.now() + 260; performance.now() < end; ); })');
+    await page.waitForFunction('Math.max(0, ...longTasks) > 200');
     await expectSound(page);
   });
 
@@ -370,7 +375,7 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
         ),
       ]);
     const seen = new Set<string>();
-    for (let step = 0; step < total; step += step < 25 ? 1 : 1 + Math.floor(total / 40)) {
+    for (let step = 0; step < total; step += step < 12 ? 1 : 1 + Math.floor(total / 30)) {
       await page.evaluate(`location.hash = '#/run/texts/step/${step}'`);
       await page.waitForSelector(`.detail:has-text("Record ${step}:") .hashes`);
       for (const tag of await strange()) seen.add(tag);
