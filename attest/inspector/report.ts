@@ -15,8 +15,10 @@ export type SourcedReport = {
   readonly source: 'file' | 'here';
 };
 
+export type ReportErrorCode = 'MALFORMED_REPORT';
+
 /** A text that is no verifier's report. */
-export class ReportError extends RuntimeError<'MALFORMED_REPORT'> {
+export class ReportError extends RuntimeError<ReportErrorCode> {
   override readonly name = 'ReportError';
 }
 
