@@ -79,7 +79,7 @@ function configOf(root, outDir, modules) {
     envDir: false,
     root: join(root, SOURCE),
     base: './',
-    logLevel: 'warn',
+    logLevel: 'silent',
     publicDir: false,
     oxc: { jsx: { runtime: 'automatic', importSource: 'preact' } },
     plugins: [plugin()],

@@ -6,8 +6,10 @@
 
 import type { JSX } from 'preact';
 import { useCallback, useEffect, useMemo, useState } from 'preact/hooks';
+import type { BundleCheck } from '../bundle-check.ts';
 import type { BundleEntry } from '../bundles.ts';
-import { isSimulatedChain } from '../claims.ts';
+import { claimsOf, isSimulatedChain } from '../claims.ts';
+import type { SourcedReport } from '../report.ts';
 import { Claims } from './claims-view.tsx';
 import { DetailPane } from './detail-pane.tsx';
 import { type Filter, Filters, filterRows, NO_FILTER } from './filters.tsx';
@@ -75,7 +77,11 @@ export function RunView(props: {
         </p>
       )}
       <p role="status" class="progress">
-        {check === undefined ? `Checking in your browser: ${rows.length} records so far …` : verdictText(check)}
+        {check === undefined ? (
+          `Checking in your browser: ${rows.length} records so far …`
+        ) : (
+          <Name text={verdictText(check, sourced)} />
+        )}
       </p>
       {check !== undefined && (
         <Claims
@@ -119,8 +125,11 @@ export function RunView(props: {
   );
 }
 
-function verdictText(check: NonNullable<ReturnType<typeof useRun>['check']>): string {
-  if (check.fault !== undefined) return `This bundle is no evidence: record ${check.fault.step} does not fit.`;
-  if (check.beyondLimit !== undefined) return `Record ${check.beyondLimit.step} is beyond a limit of the run.`;
-  return `Checked here in ${check.elapsedMs} ms: ${check.sound} of ${check.records} records fit together.`;
+function verdictText(check: BundleCheck, sourced: SourcedReport | undefined): string {
+  const claims = claimsOf(check, sourced);
+  const executed = claims.find(({ id, level }) => id === 'executed' && level === 'bad');
+  const again = executed === undefined ? '' : ` Executed again: ${executed.text}`;
+  if (check.fault !== undefined) return `This bundle is no evidence: record ${check.fault.step} does not fit.${again}`;
+  if (check.beyondLimit !== undefined) return `Record ${check.beyondLimit.step} is beyond a limit of the run.${again}`;
+  return `Checked here in ${check.elapsedMs} ms: ${check.sound} of ${check.records} records fit together.${again}`;
 }

@@ -10,12 +10,20 @@ import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { Row } from '../row.ts';
 import { familyOf } from './record-list.tsx';
 import type { Standing } from './standing.ts';
+import type { Level } from './text.tsx';
 
 const LANES = ['run', 'agent', 'policy', 'inference', 'tool', 'host'] as const;
 const LANE = 14;
 const LABELS = 76;
 
-type Bar = { readonly lane: number; readonly from: number; readonly to: number; readonly index: number };
+/** From `index`, a start, to the record that ends it; both are the same record where nothing lies between. */
+type Bar = {
+  readonly lane: number;
+  readonly from: number;
+  readonly to: number;
+  readonly index: number;
+  readonly end: number;
+};
 
 /** `length` is that of `rows`, which grow in place. */
 export function Timeline(props: {
@@ -60,7 +68,7 @@ export function Timeline(props: {
         const at = first + ((event.clientX - box.left - LABELS) / (box.width - LABELS)) * (last - first);
         const lane = Math.floor((event.clientY - box.top) / LANE);
         const found = nearest(bars, lane, at);
-        if (found !== undefined) choose(found);
+        if (found !== undefined) choose(standing(found.end).level === 'bad' ? found.end : found.index);
       }}
     />
   );
@@ -83,7 +91,10 @@ function layOut(rows: readonly Row[]): {
     if (lane < 0) continue;
     const start = row.of === row.index ? undefined : starts.get(row.of);
     if (row.kind.endsWith('.start')) starts.set(row.index, { at, lane });
-    else bars.push({ lane, from: start?.at ?? at, to: at, index: start === undefined ? row.index : row.of });
+    else {
+      const index = start === undefined ? row.index : row.of;
+      bars.push({ lane, from: start?.at ?? at, to: at, index, end: row.index });
+    }
   }
   return {
     bars,
@@ -129,13 +140,13 @@ function draw(
   };
   const bad: Bar[] = [];
   for (const bar of bars) {
-    const { level } = standing(bar.index);
+    const level = worseLevel(standing(bar.index).level, standing(bar.end).level);
     if (level === 'bad') bad.push(bar);
     put(bar, colours[level]);
   }
   // What is false is never covered by what is not.
   for (const bar of bad) put(bar, colours.bad, 2);
-  const chosen = bars.find((bar) => bar.index === step);
+  const chosen = bars.find((bar) => bar.index === step || bar.end === step);
   if (chosen !== undefined) {
     context.strokeStyle = colour('text');
     context.lineWidth = 1.5;
@@ -144,15 +155,21 @@ function draw(
   }
 }
 
-function nearest(bars: readonly Bar[], lane: number, at: number): number | undefined {
-  let best: number | undefined;
+/** Colour of a bar: what is wrong with its start or its end is wrong with it. */
+function worseLevel(a: Level, b: Level): Level {
+  const order: readonly Level[] = ['bad', 'none', 'part', 'good'];
+  return order.find((level) => level === a || level === b) ?? a;
+}
+
+function nearest(bars: readonly Bar[], lane: number, at: number): Bar | undefined {
+  let best: Bar | undefined;
   let least = Number.POSITIVE_INFINITY;
   for (const bar of bars) {
     if (bar.lane !== lane) continue;
     const distance = at < bar.from ? bar.from - at : at > bar.to ? at - bar.to : 0;
     if (distance < least) {
       least = distance;
-      best = bar.index;
+      best = bar;
     }
   }
   return best;
