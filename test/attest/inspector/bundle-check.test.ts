@@ -1,12 +1,14 @@
 import { beforeAll, describe, expect, it } from 'vitest';
+import { readEntries, rebuildTrace } from '../../../agents/demo/forge.ts';
 import { type BundleCheck, BundleChecker, type BundleFile } from '../../../attest/inspector/bundle-check.ts';
 import { claimsOf } from '../../../attest/inspector/claims.ts';
 import { readDetail } from '../../../attest/inspector/record-detail.ts';
 import type { Row } from '../../../attest/inspector/row.ts';
 import { verifyBundle } from '../../../attest/verify/verifier.ts';
+import { OFF_CHAIN } from '../../../runtime/plan.ts';
 import { payloadCount, withhold } from '../../support/forging.ts';
 import { lyingRun, tamperings } from '../../support/inspected.ts';
-import { OPERATOR, type ToyRun, toyRun } from '../../support/toy-run.ts';
+import { OPERATOR, OPERATOR_KEY, type ToyRun, toyRun } from '../../support/toy-run.ts';
 
 let honest: ToyRun;
 beforeAll(async () => {
@@ -155,6 +157,29 @@ describe('a bundle that somebody changed', () => {
       expect({ at, level: levels(check)['checked'] }).toEqual({ at, level: 'bad' });
     }
   });
+});
+
+it('a receipt by another key than that of record 0 is no evidence', async () => {
+  const keys = { operator: OPERATOR_KEY, receipts: OPERATOR_KEY };
+  const entries = await readEntries(honest.bytes);
+  const { bytes } = rebuildTrace(entries, honest.result.checkpoint.run, OFF_CHAIN, keys);
+  const { check, rows } = await inspect(bytes);
+  const first = rows.findIndex(({ kind }) => kind === 'inference.end');
+  expect(check.fault).toMatchObject({ step: first, code: 'RECEIPT_MISMATCH' });
+  expect(check.sound).toBe(first);
+  expect(rows.length).toBe(entries.length);
+  expect(levels(check)['checked']).toBe('bad');
+});
+
+it('a record of a file that was changed after its check is not passed off as checked', async () => {
+  const bytes = Uint8Array.from(honest.bytes);
+  const { rows, detail } = await inspect(bytes);
+  const index = rows.findIndex(({ kind }) => kind === 'tool.end');
+  expect((await detail(index)).remarks).toEqual([]);
+  const at = Buffer.from(bytes).indexOf('"kind":"tool.end"');
+  const post = Buffer.from(bytes).indexOf('"post":"0x', at) + 12;
+  bytes[post] = bytes[post] === 0x30 ? 0x31 : 0x30;
+  expect((await detail(index)).remarks.join()).toContain('has changed since it was checked');
 });
 
 describe('a bundle that is not all there', () => {
