@@ -86,6 +86,9 @@ export const DIGEST_NAMES = ['prev', 'pre', 'post', 'subject', 'body', 'facts', 
 /** Rows that are told of together. */
 const BATCH = 200;
 
+/** How the label of a policy record begins that allows. */
+const ALLOWED = 'allow ';
+
 /** A longer record line after a fault is not read. */
 const MAX_LOOSE_BYTES = 1 << 20;
 
@@ -100,6 +103,8 @@ export class BundleChecker {
   readonly #now: () => number;
   readonly #starts = new Map<number, Pick<Row, 'by' | 'label'>>();
   #rows: Row[] = [];
+  /** What the policy record before allowed: its start stands right behind it. */
+  #allowed: string | undefined;
 
   /** @param now - milliseconds of a monotonic clock */
   constructor(file: BundleFile, now: () => number) {
@@ -198,7 +203,9 @@ export class BundleChecker {
 
   #add(index: number, head: Json, body: Json, withheld: boolean): void {
     if (index >= MAX_SPANS) return;
-    const row = toRow(index, { head, body, withheld }, this.#starts);
+    const row = toRow(index, { head, body, withheld }, { starts: this.#starts, allowed: this.#allowed });
+    this.#allowed =
+      row.kind === 'policy' && row.label.startsWith(ALLOWED) ? row.label.slice(ALLOWED.length) : undefined;
     if (row.kind.endsWith('.start')) this.#starts.set(index, { by: row.by, label: row.label });
     else this.#starts.delete(row.of);
     this.#rows.push(row);

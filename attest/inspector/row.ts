@@ -34,18 +34,19 @@ type Fields = { readonly [name: string]: Json };
 /**
  * The row of a record from the JSON of its head and body, which may be anything.
  *
- * @param starts - `by` and label of starts so far, by index: an end is shown beside its start
+ * @param before - `starts`: `by` and label of starts so far, by index, since an end is shown beside its start; `allowed`: capability and
+ *   target that the policy record right before allowed
  */
 export function toRow(
   index: number,
   { head, body, withheld }: { readonly head: Json; readonly body: Json; readonly withheld: boolean },
-  starts: ReadonlyMap<number, Pick<Row, 'by' | 'label'>>,
+  before: { readonly starts: ReadonlyMap<number, Pick<Row, 'by' | 'label'>>; readonly allowed: string | undefined },
 ): Row {
   const [h, b] = [fields(head), fields(body)];
   const of = integer(h['of']) ?? index;
-  const start = of === index ? undefined : starts.get(of);
+  const start = of === index ? undefined : before.starts.get(of);
   const kind = text(h['kind']) ?? 'unknown';
-  const own = labelOf(kind, b);
+  const own = kind === 'host.start' && before.allowed !== undefined ? before.allowed : labelOf(kind, b);
   return {
     index,
     kind,

@@ -4,7 +4,8 @@
  *
  * I1. Listens on 127.0.0.1 alone; every path begins with a token of 128 random bits, which only the printed address holds.
  * I2. A request whose `Host` is not this server's own address is refused, so that no name which somebody points at 127.0.0.1 becomes
- *     this origin (DNS rebinding); one with a foreign `Origin` or `Sec-Fetch-Site` is refused as well.
+ *     this origin (DNS rebinding); one with a foreign `Origin` or `Sec-Fetch-Site` is refused as well, unless somebody follows a link to
+ *     the page itself.
  * I3. What a request names is looked up in the list of bundles and of built files; it never becomes a part of a path.
  * I4. Every answer has the security headers, errors included.
  *
@@ -124,12 +125,14 @@ async function answer(context: Context, request: IncomingMessage, response: Serv
   const { origin } = headers;
   const site = headers['sec-fetch-site'];
   if (origin !== undefined && origin !== `http://${host}`) return refuse(response, 403, 'ORIGIN_NOT_ALLOWED');
-  if (site !== undefined && site !== 'same-origin' && site !== 'none') {
-    return refuse(response, 403, 'ORIGIN_NOT_ALLOWED');
-  }
   const [, token = '', ...rest] = (request.url ?? '').split('?', 1)[0]?.split('/') ?? [];
   if (!isToken(token, context.token)) return refuse(response, 404, 'NOT_FOUND');
   const path = rest.join('/');
+  // A link to the page may stand anywhere; it brings its reader here, and gives the page that holds it nothing.
+  const isVisit = path === '' && headers['sec-fetch-mode'] === 'navigate' && headers['sec-fetch-dest'] === 'document';
+  if (site !== undefined && site !== 'same-origin' && site !== 'none' && !isVisit) {
+    return refuse(response, 403, 'ORIGIN_NOT_ALLOWED');
+  }
   const [api, name, ...more] = path.split('/');
   if (api !== 'api') {
     if (method !== 'GET' && method !== 'HEAD') return refuse(response, 405, 'METHOD_NOT_ALLOWED');

@@ -78,7 +78,7 @@ export function RunView(props: {
       )}
       <p role="status" class="progress">
         {check === undefined ? (
-          `Checking in your browser: ${rows.length} records so far …`
+          'Checking in your browser …'
         ) : (
           <Name text={verdictText(check, sourced)} />
         )}

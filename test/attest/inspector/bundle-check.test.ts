@@ -103,8 +103,8 @@ describe('an honest bundle', () => {
     const tool = rows.find(({ kind }) => kind === 'tool.start') as Row;
     const fetched = rows.filter(({ kind, by }) => kind.startsWith('host.') && by === tool.index);
     expect(fetched.map(({ kind, label }) => `${kind} ${label}`)).toEqual([
-      'host.start http.fetch',
-      'host.end http.fetch',
+      'host.start http.fetch GET http://books.test/ledger',
+      'host.end http.fetch GET http://books.test/ledger',
     ]);
     expect(fetched[1]?.of).toBe(fetched[0]?.index);
     expect(rows.find(({ kind }) => kind === 'tool.end')).toMatchObject({ of: tool.index, label: 'count', by: null });

@@ -105,6 +105,14 @@ describe('who is answered', () => {
       expect(await from(headers as Record<string, string>, 'POST', 'api/verify/one')).toBe(403);
     }
     expect(await from({}, 'POST', 'api/verify/one')).toBe(403);
+    // Following a link to the page is no request of the page that has the link.
+    const visit = { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'document' };
+    expect(await from(visit, 'GET', '')).toBe(200);
+    expect(await from({ ...visit, 'sec-fetch-dest': 'iframe' }, 'GET', '')).toBe(403);
+    expect(await from({ ...visit, 'sec-fetch-mode': 'no-cors' }, 'GET', '')).toBe(403);
+    expect(await from({ ...visit, origin: 'http://evil.test' }, 'GET', '')).toBe(403);
+    for (const path of ['api/bundles', 'api/bundle/one', 'assets/a.js'])
+      expect(await from(visit, 'GET', path)).toBe(403);
   });
 
   it('sends the security headers with every answer, refusals included', async () => {

@@ -25,7 +25,7 @@ it.each(vectors.cases)('has the digest of the vector: $name', ({ name: _, type, 
 });
 
 describe('agreement with ethers', () => {
-  it('on 80 typed data of any shape', async () => {
+  it('on 40 typed data of any shape', async () => {
     const { TypedDataEncoder } = await import('ethers');
     fc.assert(
       fc.property(typedData, (data) => {
@@ -39,7 +39,7 @@ describe('agreement with ethers', () => {
         const message = data.message as Record<string, unknown>;
         expect(toHex(hashTypedData(data))).toBe(TypedDataEncoder.hash(data.domain, used(data.primaryType), message));
       }),
-      { numRuns: 80 },
+      { numRuns: 40 },
     );
   });
 
@@ -73,7 +73,7 @@ describe('agreement with ethers', () => {
             toHex(withEthers.structEncoder(schema, name).hash(value)),
           );
         }),
-        { numRuns: 60 },
+        { numRuns: 40 },
       );
     }
   });
