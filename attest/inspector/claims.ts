@@ -82,7 +82,12 @@ function signed(check: BundleCheck, report: VerifyReport | undefined): Claim {
     };
   }
   if (open === null || check.root === null) {
-    return { ...base, level: 'part', word: 'nobody', text: 'No checkpoint holds: nobody answers for these records.' };
+    return {
+      ...base,
+      level: 'part',
+      word: 'nobody',
+      text: 'No checkpoint that holds was reached: nobody answers for these records.',
+    };
   }
   const facts = [['operator', open.operator]] as const;
   const covered = `${count(check.checkpoints, 'checkpoint')} over ${check.size} of ${count(check.records, 'record')}; the key was recovered here from the last signature that holds`;
@@ -250,6 +255,9 @@ function ended(check: BundleCheck): Claim {
   const base = { id: 'ended', title: 'How it ended' } as const;
   const { close, lost } = check;
   const losses = lost === 0 ? '' : ` ${count(lost, 'started effect')} without a result.`;
+  if (close === null && check.fault !== undefined) {
+    return { ...base, level: 'part', word: 'not known', text: `Checking stopped before the end of the run.${losses}` };
+  }
   if (close === null) {
     return { ...base, level: 'part', word: 'not closed', text: `No record closes the run.${losses}` };
   }

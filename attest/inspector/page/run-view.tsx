@@ -77,11 +77,7 @@ export function RunView(props: {
         </p>
       )}
       <p role="status" class="progress">
-        {check === undefined ? (
-          'Checking in your browser …'
-        ) : (
-          <Name text={verdictText(check, sourced)} />
-        )}
+        {check === undefined ? 'Checking in your browser …' : <Name text={verdictText(check, sourced)} />}
       </p>
       {check !== undefined && (
         <Claims

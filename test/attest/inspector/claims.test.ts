@@ -125,6 +125,8 @@ describe('the other rows', () => {
       text: expect.stringContaining('2 started effects'),
     });
     expect(row('ended', { close: null }).word).toBe('not closed');
+    const fault = { step: 3, code: 'HEAD_MISMATCH', message: 'head.prev' };
+    expect(row('ended', { close: null, fault })).toMatchObject({ level: 'part', word: 'not known' });
   });
 
   it('say what was not checked', () => {
