@@ -7,7 +7,16 @@
  * @module
  */
 
-import { existsSync, mkdirSync, readFileSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -45,6 +54,7 @@ export async function ensurePage(root) {
       [...modules].sort().map((path) => [relative(root, path), hash(readFileSync(path))]),
     );
     mkdirSync(aside, { recursive: true });
+    writeFileSync(join(aside, 'LICENSES.txt'), licencesOf([...modules].sort()));
     writeFileSync(join(aside, INPUTS), `${JSON.stringify({ tools: tools(), files })}\n`);
     rmSync(join(root, TARGET), { recursive: true, force: true });
     renameSync(aside, join(root, TARGET));
@@ -110,6 +120,20 @@ function isFresh(root) {
     if (error instanceof SyntaxError || error instanceof TypeError || error.code === 'ENOENT') return false;
     throw error;
   }
+}
+
+/** The licences of the packages that are built in, as each asks for. @param {string[]} modules - paths */
+function licencesOf(modules) {
+  const folders = modules.flatMap((path) => /^.*\/node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path) ?? []);
+  return [...new Set(folders)]
+    .map((folder) => {
+      const { name, version } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+      const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry));
+      if (file === undefined)
+        throw new SetupError('SYNTAX_ERROR', `${folder} has no licence, and is built into the page`);
+      return `${name} ${version}\n\n${readFileSync(join(folder, file), 'utf8').trim()}\n`;
+    })
+    .join('\n----\n\n');
 }
 
 /** Versions of what builds the page and is built into it. */

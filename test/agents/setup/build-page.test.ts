@@ -36,6 +36,10 @@ it('builds the page when it is not what the sources say, from modules that a bro
       found: /(inner|outer|Adjacent|SetInner)HTML|document\.write|\beval\(|srcdoc/.exec(text)?.[0],
     }).toEqual({ name, found: undefined });
   }
+  const licences = readFileSync(join(page, 'LICENSES.txt'), 'utf8');
+  for (const name of ['preact', '@noble/curves', '@noble/hashes', 'canonicalize']) {
+    expect(licences).toMatch(new RegExp(`^${name} \\d+\\.`, 'm'));
+  }
   expect(await ensurePage(root)).toBe(false);
 
   appendFileSync(join(root, 'attest/inspector/page/style.css'), '.added-rule { color: red; }\n');
