@@ -76,7 +76,7 @@ module.exports = {
     onlyIn(
       'ethers-outside-its-adapters',
       'ethers',
-      '^(attest/(bond/|sign/(eip712|transaction)\\.ts$)|runtime/wallet/)',
+      '^(attest/(bond/|sign/(struct-encoder|transaction)\\.ts$)|runtime/wallet/)',
       'the chain is behind ports, EIP-712 and transactions behind one file each; only these know ethers',
     ),
     onlyIn('mcp-client-outside-its-adapter', '@modelcontextprotocol/(client|core)', '^runtime/mcp/connection\\.ts$', 'one adapter to the MCP client'),
@@ -98,7 +98,7 @@ module.exports = {
       name: 'setup-needs-packages',
       comment: 'the set-up runs before npm ci: Node alone, and its own files; only the build, after it, has a compiler',
       severity: 'error',
-      from: { path: '^agents/setup/', pathNot: '^agents/setup/build\\.mjs$' },
+      from: { path: '^agents/setup/', pathNot: '^agents/setup/build(-page)?\\.mjs$' },
       to: { dependencyTypesNot: ['core'], pathNot: '^agents/setup/' },
     },
     {
@@ -108,6 +108,19 @@ module.exports = {
       to: { dependencyTypesNot: ['core'], pathNot: '^(agents/setup|node_modules/typescript)/' },
     },
     {
+      name: 'page-build-needs-packages',
+      severity: 'error',
+      from: { path: '^agents/setup/build-page\\.mjs$' },
+      to: { dependencyTypesNot: ['core'], pathNot: '^(agents/setup|node_modules/vite)/' },
+    },
+    {
+      name: 'page-imports-node',
+      comment: 'the page runs in a browser; its build refuses what its imports import of Node',
+      severity: 'error',
+      from: { path: '^attest/inspector/page/' },
+      to: { dependencyTypes: ['core'] },
+    },
+    {
       name: 'product-imports-test',
       severity: 'error',
       from: { path: PRODUCT },
@@ -115,9 +128,9 @@ module.exports = {
     },
     {
       name: 'product-imports-devdependency',
-      comment: 'the build compiles in a checkout, and only there',
+      comment: 'the build compiles in a checkout, and only there; the page is published as it was built, library included',
       severity: 'error',
-      from: { path: PRODUCT, pathNot: '^agents/setup/build\\.mjs$' },
+      from: { path: PRODUCT, pathNot: '^(agents/setup/build(-page)?\\.mjs$|attest/inspector/page/)' },
       to: { dependencyTypes: ['npm-dev'], dependencyTypesNot: ['type-only'] },
     },
     {

@@ -167,6 +167,10 @@ declare module '*/agents/setup/build.mjs' {
   export function ensureBuild(root: string, options?: { readonly log?: (line: string) => void }): Promise<boolean>;
 }
 
+declare module '*/agents/setup/build-page.mjs' {
+  export function ensurePage(root: string): Promise<boolean>;
+}
+
 declare module '*/agents/setup/build-files.mjs' {
   /** One file of a build; paths are relative to the root. */
   export type BuildFile = { readonly source: string; readonly target: string; readonly isAsset: boolean };

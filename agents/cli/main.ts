@@ -5,9 +5,9 @@
  * @module
  */
 
-import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { RuntimeError } from '../../attest/core/error.ts';
+import { packageVersion } from './package-root.ts';
 
 type Register = (program: Command, setCode: (code: number) => void) => Promise<void>;
 
@@ -17,6 +17,7 @@ const COMMANDS = {
   runs: async (program) => (await import('./runs.ts')).registerRuns(program),
   demo: async (program) => (await import('./demo.ts')).registerDemo(program),
   verify: async (program, setCode) => (await import('./verify.ts')).registerVerify(program, setCode),
+  inspect: async (program) => (await import('./inspect.ts')).registerInspect(program),
   redact: async (program) => (await import('./redact.ts')).registerRedact(program),
   generate: async (program) => (await import('./generate.ts')).registerGenerate(program),
   check: async (program, setCode) => (await import('./check.ts')).registerCheck(program, setCode),
@@ -42,7 +43,7 @@ const NAMES = Object.keys(COMMANDS) as (keyof typeof COMMANDS)[];
 export async function main(argv: readonly string[]): Promise<number> {
   const program = new Command('tracebond')
     .description('A verifiable AI-agent runtime: run agents, verify their traces, dispute false steps.')
-    .version(readVersion())
+    .version(packageVersion())
     .exitOverride();
   let code = 0;
   // A reader that has seen enough (`| head`) is no failure.
@@ -73,16 +74,4 @@ export async function main(argv: readonly string[]): Promise<number> {
 /** What this computer refused, such as a file that may not be read: its code is the system's (`EACCES`). */
 function isSystemError(error: unknown): error is Error & { readonly code: string } {
   return error instanceof Error && 'syscall' in error && 'code' in error && typeof error.code === 'string';
-}
-
-/** The version of the nearest `package.json` above, which is the package's own from source and from `dist`. */
-function readVersion(): string {
-  for (let folder = new URL('.', import.meta.url); ; folder = new URL('..', folder)) {
-    try {
-      const { name, version } = JSON.parse(readFileSync(new URL('package.json', folder), 'utf8'));
-      if (name === 'tracebond') return String(version);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || folder.pathname === '/') throw error;
-    }
-  }
 }

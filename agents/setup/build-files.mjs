@@ -23,8 +23,8 @@ export const FOLDERS = ['attest', 'inference', 'runtime', 'agents'];
 /** File that says what `dist/` was made from, relative to the root. */
 export const RECORD = 'dist/.build.json';
 
-/** Written in AssemblyScript: no TypeScript, though it is named so. */
-const NOT_OURS = /(^|\/)wasm\/assembly$/;
+/** Written in AssemblyScript, no TypeScript though it is named so; and the page, which `build-page.mjs` builds. */
+const NOT_OURS = /(^|\/)(wasm\/assembly|inspector\/page(\.[^/]*)?)$/;
 
 /** Its content stands for the rules of the build, so that a change of them compiles everything again. */
 const RULES = ['tsconfig.json', 'tsconfig.build.json', 'agents/setup/build.mjs'];

@@ -2,8 +2,7 @@
  * EIP-712: the digest of typed structured data, whatever its types. A value that is not exactly of its type has no
  * digest; it is never padded, cut, coerced or defaulted into one.
  *
- * ethers encodes and hashes. It is laxer than that on values, so these are checked first; and it refuses recursive
- * structs, so of these it encodes the members, one struct at a time.
+ * ethers encodes and hashes (`struct-encoder.ts`). It is laxer than that on values, so these are checked here first.
  *
  * Spec: `attest/spec/encoding.md#typed-data`.
  *
@@ -11,27 +10,23 @@
  */
 
 import { keccak_256 } from '@noble/hashes/sha3.js';
-import { TypedDataEncoder } from 'ethers/hash';
-import { concatBytes, fromHex, utf8 } from '../core/bytes.ts';
+import { concatBytes, fromHex } from '../core/bytes.ts';
 import { type Digest, ZERO_DIGEST } from '../core/hash.ts';
 import { hasLoneSurrogate } from '../encoding/canonical-json.ts';
 import { EncodingError } from '../encoding/errors.ts';
 import { parseAddress } from './address.ts';
 import {
-  isPlain,
   isPrimitive,
   isRecord,
-  isRecursive,
   type Member,
   membersOf,
-  plainTypes,
   type Schema,
   type TypedDataField,
   type TypedDataTypes,
   toSchema,
-  typeText,
 } from './eip712-types.ts';
 import { TypedDataError } from './errors.ts';
+import { type CheckedStruct, type StructEncoder, structEncoder, structText } from './struct-encoder.ts';
 
 export type { TypedDataField, TypedDataTypes } from './eip712-types.ts';
 
@@ -111,9 +106,7 @@ export function hashStruct(types: TypedDataTypes, primaryType: string, message: 
  * @throws {@link TypedDataError} `MALFORMED_TYPES`, `UNKNOWN_TYPE`, `TOO_LARGE`
  */
 export function encodeType(types: TypedDataTypes, primaryType: string): string {
-  const schema = toSchema(types);
-  if (!isPlain(schema, primaryType)) return typeText(schema, primaryType);
-  return TypedDataEncoder.from(plainTypes(schema, primaryType)).encodeType(primaryType);
+  return structText(toSchema(types), primaryType);
 }
 
 const DOMAIN = 'EIP712Domain';
@@ -128,56 +121,20 @@ const DOMAIN_FIELDS: readonly TypedDataField[] = [
 /** Members and indices around a value; a recursive type can nest values without end. */
 const MAX_DEPTH = 128;
 
-/** How values of a struct are hashed. */
-type Encoder = {
-  /** Whether members that are structs are given as values; else as their hashes. */
-  readonly isWhole: boolean;
-  /** Whether such a value may end with `null`. */
-  readonly isRecursive: boolean;
-  /** hashStruct of a checked value. */
-  readonly hash: (value: CheckedStruct) => Digest;
-};
-
-type CheckedStruct = Record<string, unknown>;
-
 type Context = {
   readonly schema: Schema;
   /** Of the structs met so far. */
-  readonly encoders: Map<string, Encoder>;
+  readonly encoders: Map<string, StructEncoder>;
   readonly path: (string | number)[];
 };
 
-function encoderOf(context: Context, struct: string): Encoder {
+function encoderOf(context: Context, struct: string): StructEncoder {
   let encoder = context.encoders.get(struct);
   if (encoder === undefined) {
-    encoder = isPlain(context.schema, struct)
-      ? wholeEncoder(context.schema, struct)
-      : memberEncoder(context.schema, struct);
+    encoder = structEncoder(context.schema, struct);
     context.encoders.set(struct, encoder);
   }
   return encoder;
-}
-
-function wholeEncoder(schema: Schema, struct: string): Encoder {
-  const library = TypedDataEncoder.from(plainTypes(schema, struct));
-  return { isWhole: true, isRecursive: false, hash: (value) => fromHex(library.hashStruct(struct, value)) };
-}
-
-/** Members that are structs are hashes to ethers; their real names are in the type hash, which is put in afterwards. */
-function memberEncoder(schema: Schema, struct: string): Encoder {
-  const library = TypedDataEncoder.from({
-    Struct: membersOf(schema, struct).map(({ name, type, base }) => ({
-      name,
-      type: isPrimitive(base) ? type : `bytes32${type.slice(base.length)}`,
-    })),
-  });
-  const typeHash = keccak_256(utf8(typeText(schema, struct)));
-  return {
-    isWhole: false,
-    isRecursive: isRecursive(schema, struct),
-    hash: (value) =>
-      keccak_256(concatBytes(typeHash, fromHex(library.encodeData('Struct', value)).subarray(typeHash.length))),
-  };
 }
 
 function structHash(context: Context, struct: string, value: unknown): Digest {
@@ -185,7 +142,7 @@ function structHash(context: Context, struct: string, value: unknown): Digest {
   return hash(checkStruct(context, struct, value, isWhole));
 }
 
-/** A struct's value as ethers takes it, a new object; `isWhole` as in {@link Encoder}. */
+/** A struct's value as ethers takes it, a new object; `isWhole` as in {@link StructEncoder}. */
 function checkStruct(context: Context, struct: string, value: unknown, isWhole: boolean): CheckedStruct {
   const members = membersOf(context.schema, struct);
   if (!isRecord(value)) throw fault(context, 'MALFORMED_VALUE', `expected an object of type ${struct}`);

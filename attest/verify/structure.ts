@@ -51,6 +51,8 @@ export class StructureReader {
   state: RunState | undefined;
   /** Why reading stopped, if the bundle is invalid. */
   fault: StructureFault | undefined;
+  /** Head of the last record as computed from all before it; the stored one differs only where that is the fault. */
+  computed: Head | undefined;
   #end: StructureEnd = { truncated: false, closed: false, size: 0n, root: undefined };
   readonly #tree = new MerkleAccumulator();
 
@@ -158,6 +160,7 @@ export class StructureReader {
       const expected = state.apply(
         head.of === state.size ? { record, at: head.at } : { record, at: head.at, of: head.of },
       );
+      this.computed = expected;
       for (const field of HEAD_FIELDS) {
         const [found, wanted] = [headFieldText(head, field), headFieldText(expected, field)];
         if (found !== wanted) throw fieldError('HEAD_MISMATCH', `head.${field}`, `expected ${wanted}, got ${found}`);

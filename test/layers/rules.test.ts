@@ -18,7 +18,7 @@ const RULES = join(REPOSITORY, '.dependency-cruiser.cjs');
 const CLEAN: Readonly<Record<string, string>> = {
   'attest/core/hash.ts': 'export const hash = 1;',
   'attest/bond/ethers-chain.ts': "import { ethers } from 'ethers';\nexport const chain = ethers;",
-  'attest/sign/eip712.ts': "import { ethers } from 'ethers/hash';\nexport const digest = ethers;",
+  'attest/sign/struct-encoder.ts': "import { ethers } from 'ethers/hash';\nexport const digest = ethers;",
   'attest/dispute/game.ts': "import { hash } from '../core/hash.ts';\nexport const game = hash;",
   'inference/protocol.ts': "import { hash } from '../attest/core/hash.ts';\nexport type Call = typeof hash;",
   'inference/client.ts': "import type { Call } from './protocol.ts';\nexport type Client = Call;",
@@ -204,6 +204,12 @@ it('finds one planted violation of each kind, and nothing else', async () => {
     ],
     ['game-imports-node', 'attest/dispute/game.ts', "import { join } from 'node:path';\nexport const game = join;"],
     ['setup-needs-packages', 'agents/setup/a.mjs', "import { ethers } from '../../attest/core/hash.ts';\nethers();"],
+    [
+      'page-build-needs-packages',
+      'agents/setup/build-page.mjs',
+      "import { hash } from '../../attest/core/hash.ts';\nhash();",
+    ],
+    ['page-imports-node', 'attest/inspector/page/a.ts', "import { join } from 'node:path';\nexport const a = join;"],
     ['build-needs-packages', 'agents/setup/build.mjs', "import { hash } from '../../attest/core/hash.ts';\nhash();"],
     ['product-imports-test', 'runtime/d.ts', "import { fake } from '../test/support/fake.ts';\nexport const d = fake;"],
     ['product-imports-devdependency', 'attest/c.ts', "import { fc } from 'fast-check';\nexport const c = fc;"],

@@ -1,0 +1,131 @@
+/**
+ * One run: its claims, its time line, its records.
+ *
+ * @module
+ */
+
+import type { JSX } from 'preact';
+import { useCallback, useEffect, useMemo, useState } from 'preact/hooks';
+import type { BundleCheck } from '../bundle-check.ts';
+import type { BundleEntry } from '../bundles.ts';
+import { claimsOf, isSimulatedChain } from '../claims.ts';
+import type { SourcedReport } from '../report.ts';
+import { Claims } from './claims-view.tsx';
+import { DetailPane } from './detail-pane.tsx';
+import { type Filter, Filters, filterRows, NO_FILTER } from './filters.tsx';
+import { RecordList } from './record-list.tsx';
+import { linkTo, replaceRoute } from './route.ts';
+import { standingOf, stepsOf } from './standing.ts';
+import { Name, sizeText } from './text.tsx';
+import { Timeline } from './timeline.tsx';
+import { useRun } from './use-run.ts';
+
+/** A run. */
+export function RunView(props: {
+  readonly entry: BundleEntry;
+  readonly step?: number;
+  readonly canVerify: boolean;
+  readonly hasList: boolean;
+}): JSX.Element {
+  const { entry, step, canVerify, hasList } = props;
+  const { rows, check, sourced, detail, trouble, isExecuting, look, execute } = useRun(entry.id);
+  const [filter, setFilter] = useState<Filter>(NO_FILTER);
+  const steps = useMemo(() => stepsOf(check, sourced), [check, sourced]);
+  // Rows grow in place: their number says that there are new ones.
+  const shown = useMemo(() => filterRows(rows, filter), [rows, rows.length, filter]);
+  const isHere = step !== undefined && step < rows.length;
+  useEffect(() => {
+    if (isHere && step !== undefined) look(step);
+  }, [isHere, step, look]);
+  const { id } = entry;
+  const choose = useCallback((index: number) => replaceRoute({ id, step: index }), [id]);
+  const standing = useCallback(
+    (index: number) => {
+      const row = rows[index];
+      return row === undefined ? ({ level: 'none', word: '' } as const) : standingOf(row, check, steps);
+    },
+    [rows, check, steps],
+  );
+  const selected = isHere && step !== undefined ? rows[step] : undefined;
+  return (
+    <>
+      {hasList && (
+        <nav aria-label="Runs">
+          <a href={linkTo({})}>All runs</a>
+        </nav>
+      )}
+      <h1>
+        <Name text={entry.name} />
+      </h1>
+      <p class="soft">
+        {check?.run != null && (
+          <>
+            run <Name text={check.run} />,{' '}
+          </>
+        )}
+        {rows.length} records, {sizeText(entry.bytes)}
+      </p>
+      {check !== undefined && isSimulatedChain(check) && (
+        <p class="simulated">
+          <strong>SIMULATED</strong>: chain {check.open?.chain} is a development chain. Its coins, keys and time are
+          worth nothing.
+        </p>
+      )}
+      {trouble !== undefined && (
+        <p class="trouble" role="alert">
+          <Name text={trouble} />
+        </p>
+      )}
+      <p role="status" class="progress">
+        {check === undefined ? 'Checking in your browser …' : <Name text={verdictText(check, sourced)} />}
+      </p>
+      {check !== undefined && (
+        <Claims
+          check={check}
+          sourced={sourced}
+          id={id}
+          execute={canVerify ? execute : undefined}
+          isExecuting={isExecuting}
+        />
+      )}
+      <section aria-labelledby="records" class="records">
+        <h2 id="records">Records</h2>
+        <Timeline
+          rows={rows}
+          length={rows.length}
+          standing={standing}
+          choose={choose}
+          {...(step === undefined ? {} : { step })}
+        />
+        <Filters rows={rows} length={rows.length} filter={filter} onChange={setFilter} shown={shown.length} />
+        <div class="split">
+          <RecordList rows={shown} standing={standing} choose={choose} {...(step === undefined ? {} : { step })} />
+          <DetailPane
+            id={id}
+            row={selected}
+            detail={detail?.index === step ? detail : undefined}
+            fault={
+              check?.fault?.step === step
+                ? check?.fault
+                : check?.beyondLimit?.step === step
+                  ? check?.beyondLimit
+                  : undefined
+            }
+            report={step === undefined ? undefined : steps.get(step)}
+            standing={selected === undefined ? undefined : standing(selected.index)}
+            rows={rows}
+          />
+        </div>
+      </section>
+    </>
+  );
+}
+
+function verdictText(check: BundleCheck, sourced: SourcedReport | undefined): string {
+  const claims = claimsOf(check, sourced);
+  const executed = claims.find(({ id, level }) => id === 'executed' && level === 'bad');
+  const again = executed === undefined ? '' : ` Executed again: ${executed.text}`;
+  if (check.fault !== undefined) return `This bundle is no evidence: record ${check.fault.step} does not fit.${again}`;
+  if (check.beyondLimit !== undefined) return `Record ${check.beyondLimit.step} is beyond a limit of the run.${again}`;
+  return `Checked here in ${check.elapsedMs} ms: ${check.sound} of ${check.records} records fit together.${again}`;
+}
