@@ -4,6 +4,8 @@
  * N1. All of them give the same bits; which one computes is a matter of speed alone.
  * N2. The kernels must be right, or nothing is served. ONNX Runtime's products only make them faster: where they are absent or wrong they are left out,
  *     with a warning, unless they were asked for by name.
+ * N3. A process proves an engine once ({@link provedEngine}), before the first model that it opens: a second proof would run the same code on the
+ *     same CPU.
  *
  * @module
  */
@@ -96,6 +98,41 @@ export declare namespace proveEngine {
       readonly startThread: openWasmDecoder.Options['startThread'];
     }>;
   };
+}
+
+/** Of this process: those that were asked for by a name and a number of threads, and have proved themselves. */
+const proved = new Map<string, ExactEngine>();
+
+/**
+ * As {@link proveEngine}, but an engine that has proved itself in this process is taken again without another proof.
+ *
+ * What a proof depends on cannot change while the process lives: the CPU, Node, the kernels that it compiled and the library of ONNX Runtime that it
+ * loaded. So the name and the number of threads tell one proof from another. Only what went well is remembered: an engine that failed is tried again
+ * by the next caller, and so is one from which ONNX Runtime was left out, so that everybody is warned.
+ *
+ * @throws as {@link proveEngine}
+ */
+export async function provedEngine(
+  wanted: ExactEngineName | undefined,
+  { threads, onWarning = () => {} }: provedEngine.Options,
+): Promise<ExactEngine> {
+  const key = `${wanted ?? 'fastest'} ${threads}`;
+  const known = proved.get(key);
+  if (known !== undefined) return known;
+  let warned = false;
+  const engine = await proveEngine(wanted, {
+    threads,
+    onWarning(message) {
+      warned = true;
+      onWarning(message);
+    },
+  });
+  if (!warned) proved.set(key, engine);
+  return engine;
+}
+
+export declare namespace provedEngine {
+  type Options = Omit<proveEngine.Options, 'loadProducts'>;
 }
 
 /** Loaded only where it is wanted: it takes memory that the kernels alone do not need. */

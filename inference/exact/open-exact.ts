@@ -11,7 +11,7 @@ import type { LoadedModel, ModelIdentity } from '../engine.ts';
 import { installedVersion } from '../installed-version.ts';
 import { jsonDigest } from '../json-digest.ts';
 import type { ModelSource } from '../model-source.ts';
-import { type ExactEngineName, proveEngine } from './engines.ts';
+import { type ExactEngineName, provedEngine } from './engines.ts';
 import { type ExactFile, ensureExactFile } from './exact-file.ts';
 import { EXACT_VERSION } from './exact-model.ts';
 import { exactSequences } from './exact-sequences.ts';
@@ -33,7 +33,7 @@ export async function openExact(source: ModelSource, options: openExact.Options)
   const file = await ensureExactFile(source, cacheDir, onProgress);
   try {
     const threads = options.threads ?? Math.min(availableParallelism(), MOST_DEFAULT_THREADS);
-    const engine = await proveEngine(options.engine, {
+    const engine = await provedEngine(options.engine, {
       threads,
       onWarning: (message) => onProgress(`warning: ${message}`),
     });

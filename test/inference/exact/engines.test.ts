@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { ExactEngineName } from '../../../inference/exact/engines.ts';
-import { proveEngine } from '../../../inference/exact/engines.ts';
+import { provedEngine, proveEngine } from '../../../inference/exact/engines.ts';
 import { type ExactFile, ensureExactFile, readExactModel } from '../../../inference/exact/exact-file.ts';
 import { startOrtThread } from '../../../inference/exact/ort/node-thread.ts';
 import type { OpenProduct } from '../../../inference/exact/ort/products.ts';
@@ -183,6 +183,35 @@ describe('ONNX Runtime that computes wrong', () => {
     expect(name).toBe('wasm');
     expect(warnings).toEqual([expect.stringContaining('failed')]);
     expect(warnings[0]).toContain('left out');
+  });
+});
+
+describe('an engine that is opened again in one process', () => {
+  it('has proved itself, and does not again', async () => {
+    const first = await provedEngine('ort', { threads: 1 });
+    expect(library.loads).toBe(1);
+    // Who were to prove it now would fail.
+    library.isAbsent = true;
+    expect(await provedEngine('ort', { threads: 1 })).toBe(first);
+    expect(library.loads).toBe(1);
+    // Another number of threads is proved for itself, and so is another engine.
+    await expect(provedEngine('ort', { threads: 2 })).rejects.toMatchObject({ code: 'ENGINE_ABSENT' });
+    expect(await provedEngine('reference', { threads: 1 })).toMatchObject({ name: 'reference' });
+    expect(library.loads).toBe(2);
+  });
+
+  it('is proved anew where ONNX Runtime was left out, and everybody is told', async () => {
+    const warnings: string[] = [];
+    const open = () => provedEngine(undefined, { threads: 1, onWarning: (message) => warnings.push(message) });
+    library.isAbsent = true;
+    for (let i = 1; i <= 2; i++) {
+      expect((await open()).name).toBe('wasm');
+      expect(warnings).toHaveLength(i);
+    }
+    library.isAbsent = false;
+    expect((await open()).name).toBe('ort');
+    expect((await open()).name).toBe('ort');
+    expect({ warnings: warnings.length, loads: library.loads }).toEqual({ warnings: 2, loads: 3 });
   });
 });
 
