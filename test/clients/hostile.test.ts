@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Served, startServed } from '../support/served.ts';
 import { describeSmolLM2 } from '../support/smollm2.ts';
 import { filesBelow, vectorsDir } from '../support/vectors.ts';
-import { findDocument } from './describe-clients.ts';
+import { findDocument } from './find-document.ts';
 import { openConnection, type RawAnswer, requestText, send } from './raw-client.ts';
 import { firstModel } from './scenario.ts';
 import { parseEvents } from './server-events.ts';
