@@ -8,17 +8,32 @@ const ALL = ['test/**/*.test.ts', 'test/**/*.fuzz.ts'];
  * running: one process runs many of them and loads every module once. All others have a process of their own.
  */
 const SHARING = [
-  'test/attest/{dispute,encoding,merkle,sign,trace,verify}/**/*.test.ts',
+  'test/agents/{description,guest-policy,zod-namespace}.test.ts',
+  'test/agents/cli/{access-keys,keys,wallet-config}.test.ts',
+  'test/agents/models/spec.test.ts',
+  'test/agents/sdk/{definitions,types}.test.ts',
+  'test/agents/setup/{download,lock,lockfile,platform,progress,zip}.test.ts',
+  'test/attest/{core,dispute,encoding,merkle,sign,trace,verify}/**/*.test.ts',
+  'test/attest/bond/keystore.test.ts',
+  'test/attest/inspector/{bundle-check,claims,line-map,report,server,visible-text}.test.ts',
   'test/fuzz/*.fuzz.ts',
   'test/inference/!(child|check-campaign|main|model|scheduler|served-model|server|tokenizer-pinning).test.ts',
+  'test/inference/{model-path,server}.test.ts',
   'test/inference/api/!(sse).test.ts',
-  'test/inference/{openapi,receipts,structured}/*.test.ts',
+  'test/inference/{float,models,onnx,openapi,receipts,routes,structured,tools}/*.test.ts',
   'test/inference/{gguf,safetensors}/!(hostile).test.ts',
-  'test/inference/exact/!(batch-loop|engines|exact-sequences|mean-hidden|open-exact|prefix-cache|quality|smollm2*).test.ts',
+  'test/inference/exact/!(batch-loop|engines|open-exact|quality|smollm2*).test.ts',
   'test/inference/exact/{reference,wasm}/*.test.ts',
+  'test/inference/exact/ort/{parts,product-graph}.test.ts',
+  'test/pins/readme-errors.test.ts',
+  'test/runtime/api/{create,document,mcp-route}.test.ts',
   'test/runtime/mcp/!(runs).test.ts',
-  'test/runtime/api/mcp-route.test.ts',
+  'test/runtime/net/{address,destination}.test.ts',
+  'test/runtime/sandbox/{frames,meter,metering-page,values,wasi,wire}.test.ts',
+  'test/runtime/telemetry/spans.test.ts',
+  'test/runtime/wallet/{key,wallet}.test.ts',
   'test/runtime/!(http-fetch|journal*|manager*|metrics*|queue*|resume|retention*|secrets*).test.ts',
+  'test/support/{bfcl,gguf-requantise,openai-document}.test.ts',
 ];
 
 export default defineConfig({
