@@ -105,8 +105,8 @@ function writeAside(path, content) {
   }
 }
 
-/** Removes what came from sources that are no more, and what killed processes left aside. */
-function removeGone(root) {
+/** Removes what came from sources that are no more, and what killed processes left aside. @param {string} root */
+export function removeGone(root) {
   for (const folder of FOLDERS) {
     walk(root, `dist/${folder}`, (path) => {
       if (path.endsWith('.tmp') ? isAbandoned(join(root, path)) : !hasSource(root, path.slice('dist/'.length))) {
