@@ -1,13 +1,13 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, describe, expect, it, vi } from 'vitest';
 import { main } from '../../agents/cli/main.ts';
 import { CANNOT_CODES, EXIT_CODES } from '../../attest/verify/verdict.ts';
+import { PAGES, parsePage } from '../readme/pages.ts';
 import { ROOT } from './error-table.ts';
 
-const pages = ['README.md', 'CONTRIBUTING.md'].map((name) => readFileSync(join(ROOT, name), 'utf8'));
-const readme = pages[0] ?? '';
-const text = pages.join('\n');
+const pages = [...PAGES, 'CONTRIBUTING.md'].map((name) => ({ name, text: readFileSync(join(ROOT, name), 'utf8') }));
+const text = pages.map((page) => page.text).join('\n');
 const scripts = Object.keys((JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as Package).scripts);
 
 type Package = { readonly scripts: Readonly<Record<string, string>> };
@@ -16,6 +16,7 @@ type Package = { readonly scripts: Readonly<Record<string, string>> };
 const COMMANDS = [
   'demo',
   'verify',
+  'inspect',
   'generate',
   'check',
   'serve inference',
@@ -148,12 +149,14 @@ describe('commands that the pages name', () => {
 
 describe('facts of README', () => {
   const table = (heading: string): string => {
-    const [, section = ''] = readme.split(new RegExp(`^## ${heading}$`, 'm'));
+    const [, section = ''] = text.split(new RegExp(`^## ${heading}$`, 'm'));
     return section.split(/^## /m)[0] ?? '';
   };
 
   it('paths exist', () => {
-    const linked = [...text.matchAll(/\]\(([^)#:]+)\)/g)].map(([, path = '']) => path);
+    const linked = pages.flatMap((page) =>
+      [...page.text.matchAll(/\]\(([^)#:]+)(?:#[^)]*)?\)/g)].map(([, path = '']) => join(dirname(page.name), path)),
+    );
     const spans = [...text.matchAll(/`((?:attest|inference|runtime|agents|test)\/[^`\s]*)`/g)].map(
       ([, path = '']) => path,
     );
@@ -178,11 +181,42 @@ describe('facts of README', () => {
       for (const entry of readdirSync(join(ROOT, folder), { recursive: true, withFileTypes: true })) {
         if (!entry.isFile() || !/\.(ts|mjs)$/.test(entry.name)) continue;
         const source = readFileSync(join(entry.parentPath, entry.name), 'utf8');
-        for (const [, name = ''] of source.matchAll(/\benv(?:\.|\[')((?:TRACEBOND|XDG|HF|OTEL|REDIS)_[A-Z_]+)/g))
+        for (const [, name = ''] of source.matchAll(
+          /\benv(?:\.|\[')((?:(?:TRACEBOND|XDG|HF|OTEL|REDIS)_[A-Z_]+|(?:WAYLAND_)?DISPLAY))/g,
+        ))
           read.add(name);
       }
     }
     expect([...read].sort()).toEqual(told.sort());
+  });
+
+  it('links lead to headings that are there', () => {
+    const anchors = (markdown: string) =>
+      [...markdown.matchAll(/^#+ (.+)$/gm)].map(([, title = '']) =>
+        title
+          .toLowerCase()
+          .replace(/[^\w\- ]/g, '')
+          .replaceAll(' ', '-'),
+      );
+    const lost = pages.flatMap(({ name, text: markdown }) =>
+      [...markdown.matchAll(/\]\(([^)#:]*)#([^)]+)\)/g)].filter(([, path = '', anchor = '']) => {
+        const target = path === '' ? markdown : readFileSync(join(ROOT, dirname(name), path), 'utf8');
+        return !anchors(target).includes(anchor);
+      }),
+    );
+    expect(lost.map(([link]) => link)).toEqual([]);
+  });
+
+  it('every command of README.md is one that `npm run readme` executes', () => {
+    const executed = parsePage('README.md', pages[0]?.text ?? '').flatMap((step) =>
+      step.kind === 'command' ? [step.text] : [],
+    );
+    const isExecuted = (words: string) => executed.some((line) => line.includes(words));
+    const spans = [...(pages[0]?.text ?? '').matchAll(/`((?:npx |npm |tracebond )[^`\n]+)`/g)].map(
+      ([, span = '']) => span,
+    );
+    expect(executed.length).toBeGreaterThan(5);
+    expect(spans.filter((span) => !isExecuted(span))).toEqual([]);
   });
 
   it('no path of one computer is quoted', () => {
