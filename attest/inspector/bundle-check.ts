@@ -16,6 +16,7 @@ import { readLines } from '../trace/line-reader.ts';
 import { ReceiptChecks } from '../verify/receipts.ts';
 import { type SoundRecord, StructureReader } from '../verify/structure.ts';
 import { faultOf } from '../verify/verdict.ts';
+import { type AnswerCheck, EvidenceChecks, type Falsehood } from './evidence.ts';
 import { LineMap, MAX_SPANS } from './line-map.ts';
 import { fields, type Row, toRow } from './row.ts';
 
@@ -41,6 +42,8 @@ export type CapabilityCount = {
   readonly recomputable: number;
   readonly attested: number;
   readonly opaque: number;
+  /** Of the attested ones, those whose evidence was checked here. */
+  readonly evidence: number;
 };
 
 /** What was found out about a bundle in this place. Nothing is executed again here. */
@@ -49,6 +52,8 @@ export type BundleCheck = {
   readonly fault?: CheckFault;
   /** A record beyond a limit of `run.open`: well formed and false. */
   readonly beyondLimit?: CheckFault;
+  /** A record that is well formed and contradicts what it rests on. */
+  readonly falsehood?: Falsehood;
   /** Records that fit all before them, in order, from 0. */
   readonly sound: number;
   /** Record lines in the file. */
@@ -64,12 +69,18 @@ export type BundleCheck = {
   /** Records and root under the last of them. */
   readonly size: number;
   readonly root: Hex | null;
+  /** Root under each checkpoint that holds, by the number of records under it. */
+  readonly roots: ReadonlyMap<number, Hex>;
   readonly closed: boolean;
   readonly truncated: boolean;
   readonly classes: { readonly recomputable: number; readonly attested: number; readonly opaque: number };
   readonly capabilities: readonly CapabilityCount[];
   readonly lost: number;
   readonly withheld: number;
+  /** Code and rules of record 0 that are withheld. */
+  readonly hiddenParts: number;
+  /** Answers of host calls: evidence that was checked, answers that follow from the run, and those that could not be checked. */
+  readonly answers: { readonly evidence: number; readonly computed: number; readonly unchecked: number };
   /** Payloads whose commitment was computed here. */
   readonly payloads: number;
   readonly receipts: { readonly checked: number; readonly unchecked: number };
@@ -122,23 +133,30 @@ export class BundleChecker {
     const began = this.#now();
     const reader = new StructureReader();
     const receipts = new ReceiptChecks();
+    const evidence = new EvidenceChecks();
+    const roots = new Map<number, Hex>();
     const count = new Counter();
     let fault: CheckFault | undefined;
     let beyondLimit: CheckFault | undefined;
     let checkpoints = 0;
     let covered = 0n;
     const countCheckpoint = () => {
-      if (reader.end.size > covered) checkpoints += 1;
-      covered = reader.end.size;
+      const { size, root } = reader.end;
+      if (size > covered && root !== undefined) {
+        checkpoints += 1;
+        if (roots.size < MAX_SPANS) roots.set(Number(size), toHex(root));
+      }
+      covered = size;
     };
     try {
       for await (const sound of reader.read(this.lines.along(this.file.stream(0)))) {
         countCheckpoint();
         const state = reader.state as NonNullable<typeof reader.state>;
-        this.#take(sound, reader);
+        const answer = evidence.take(sound, state);
+        this.#take(sound, reader, answer);
         if (this.#rows.length >= BATCH) this.#tell(onRows);
         receipts.take(sound, state);
-        count.take(sound);
+        count.take(sound, answer);
         try {
           reader.rules.checkLimits(state);
         } catch (error) {
@@ -153,6 +171,7 @@ export class BundleChecker {
     }
     countCheckpoint();
     // Between two records only one checkpoint is counted: a second one says nothing more.
+    const { falsehood } = evidence;
     const sound = fault === undefined ? count.records : Math.min(count.records, fault.step);
     this.sound = sound;
     if (fault !== undefined) await this.#listRest(fault);
@@ -164,6 +183,8 @@ export class BundleChecker {
     return {
       ...(fault === undefined ? {} : { fault }),
       ...(beyondLimit === undefined ? {} : { beyondLimit }),
+      // What a later fault stands in is no evidence at all.
+      ...(falsehood === undefined || falsehood.step >= sound ? {} : { falsehood }),
       sound,
       records: this.lines.count,
       bytes: this.lines.position,
@@ -173,6 +194,7 @@ export class BundleChecker {
       checkpoints,
       size: Number(end.size),
       root: end.root === undefined ? null : toHex(end.root),
+      roots,
       closed: end.closed,
       truncated: end.truncated,
       classes: {
@@ -183,15 +205,17 @@ export class BundleChecker {
       capabilities: [...count.capabilities.values()],
       lost: count.lost,
       withheld: count.withheld,
+      hiddenParts: count.hiddenParts,
+      answers: count.answers,
       payloads: count.payloads,
       receipts: count.receipts,
       elapsedMs: Math.round(this.#now() - began),
     };
   }
 
-  #take(sound: SoundRecord, reader: StructureReader): void {
+  #take(sound: SoundRecord, reader: StructureReader, answer: AnswerCheck | undefined): void {
     const index = Number(sound.head.index);
-    this.#add(index, headToJson(sound.head), sound.record.body as Json, sound.withheld);
+    this.#add(index, headToJson(sound.head), sound.record.body as Json, sound.withheld, answer);
     if (reader.computed !== undefined) this.#keep(reader.computed);
   }
 
@@ -201,9 +225,10 @@ export class BundleChecker {
     this.digests.push(concatBytes(prev, pre, post, subject, body, facts, hashHead(computed)));
   }
 
-  #add(index: number, head: Json, body: Json, withheld: boolean): void {
+  #add(index: number, head: Json, body: Json, withheld: boolean, answer?: AnswerCheck): void {
     if (index >= MAX_SPANS) return;
-    const row = toRow(index, { head, body, withheld }, { starts: this.#starts, allowed: this.#allowed });
+    const plain = toRow(index, { head, body, withheld }, { starts: this.#starts, allowed: this.#allowed });
+    const row = answer === undefined ? plain : { ...plain, answer };
     this.#allowed =
       row.kind === 'policy' && row.label.startsWith(ALLOWED) ? row.label.slice(ALLOWED.length) : undefined;
     if (row.kind.endsWith('.start')) this.#starts.set(index, { by: row.by, label: row.label });
@@ -266,18 +291,30 @@ class Counter {
   withheld = 0;
   payloads = 0;
   receipts = { checked: 0, unchecked: 0 };
+  hiddenParts = 0;
+  answers = { evidence: 0, computed: 0, unchecked: 0 };
   open: RunOpenBody | null = null;
   close: RunCloseBody | null = null;
   readonly capabilities = new Map<string, CapabilityCount>();
   /** Inferences whose request is not shown whole. */
   readonly #hidden = new Set<bigint>();
 
-  take({ head, record, payloads, withheld, start }: SoundRecord): void {
+  take({ head, record, payloads, withheld, start }: SoundRecord, answer: AnswerCheck | undefined): void {
+    const isEvidence = answer === 'approval' || answer === 'transaction';
+    if (answer !== undefined) this.answers[isEvidence ? 'evidence' : (answer as 'computed' | 'unchecked')] += 1;
     this.records += 1;
     this.payloads += payloads.size;
     if (withheld) this.withheld += 1;
     if (head.kind.endsWith('.lost')) this.lost += 1;
-    if (record.kind === 'run.open') this.open = record.body;
+    if (record.kind === 'run.open') {
+      this.open = record.body;
+      const parts = [
+        'body.agent.code',
+        'body.policy.rules',
+        ...record.body.tools.map((_, i) => `body.tools.${i}.code`),
+      ];
+      this.hiddenParts = parts.filter((field) => !payloads.has(field)).length;
+    }
     if (record.kind === 'run.close') this.close = record.body;
     if (record.kind === 'inference.start' && withheld) this.#hidden.add(head.index);
     if (record.kind === 'inference.end') {
@@ -288,8 +325,10 @@ class Counter {
     }
     if (record.kind === 'host.end' && start !== undefined && 'capability' in start.body) {
       const { capability } = start.body;
-      const before = this.capabilities.get(capability) ?? { capability, recomputable: 0, attested: 0, opaque: 0 };
-      this.capabilities.set(capability, { ...before, [head.class]: before[head.class] + 1 });
+      const none = { capability, recomputable: 0, attested: 0, opaque: 0, evidence: 0 };
+      const before = this.capabilities.get(capability) ?? none;
+      const known = before.evidence + (isEvidence ? 1 : 0);
+      this.capabilities.set(capability, { ...before, [head.class]: before[head.class] + 1, evidence: known });
     }
   }
 }

@@ -5,6 +5,7 @@
  */
 
 import type { Json } from '../encoding/canonical-json.ts';
+import type { AnswerCheck } from './evidence.ts';
 
 /** A record in the list. Texts are untrusted. */
 export type Row = {
@@ -25,6 +26,8 @@ export type Row = {
   readonly tokens: number | undefined;
   readonly bytes: string | undefined;
   readonly withheld: boolean;
+  /** What was found out about the answer of a host call. */
+  readonly answer?: AnswerCheck;
 };
 
 const MAX_LABEL = 160;

@@ -2,6 +2,7 @@
 
 import { readEntries, rebuildTrace, replacePayload } from '../../agents/demo/forge.ts';
 import type { Json } from '../../attest/encoding/canonical-json.ts';
+import type { BundleFile } from '../../attest/inspector/bundle-check.ts';
 import { type GuestCode, hashGuestCode } from '../../attest/trace/guest.ts';
 import { parseLine } from '../../attest/trace/lines.ts';
 import { exposureOf, type PolicyRules } from '../../attest/trace/policy.ts';
@@ -103,6 +104,16 @@ export async function lyingRun({
   const told = editAt(entries, step, (entry) => replacePayload(entry, 'body.result', { code: 'NONE', lines: 4711 }));
   const keys = { operator: OPERATOR_KEY, receipts: SIGNER_KEY };
   return { bytes: rebuildTrace(told, result.checkpoint.run, OFF_CHAIN, keys).bytes, step };
+}
+
+/** A file in memory, given away in pieces of a size. */
+export function fileOf(bytes: Uint8Array, piece = 1000): BundleFile {
+  return {
+    async *stream(from) {
+      for (let at = from; at < bytes.length; at += piece) yield bytes.subarray(at, at + piece);
+    },
+    range: async (from, to) => bytes.subarray(from, to),
+  };
 }
 
 /** Number of the line of record `step`. */
