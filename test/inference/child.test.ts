@@ -8,9 +8,10 @@ import { fromWireError, toWireError } from '../../inference/child-messages.ts';
 import type { CompletionRequest } from '../../inference/engine.ts';
 import { InferenceError, ModelError } from '../../inference/errors.ts';
 import { ServerError } from '../../inference/server-errors.ts';
+import { bundledEntry } from '../support/bundled.ts';
 import { TOY_IDENTITY, toyAnswer } from '../support/toy-engine.ts';
 
-const ENTRY = childEntry(import.meta.url, '../support/toy-engine-child.ts');
+const ENTRY = bundledEntry('test/support/toy-engine-child.ts');
 const ask = (content: string): CompletionRequest => ({ messages: [{ role: 'user', content }], maxTokens: 50 });
 
 async function open(options: openChildEngine.Options = {}, path = 'toy.gguf') {

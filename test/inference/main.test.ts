@@ -5,14 +5,14 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { childEntry } from '../../attest/core/entry.ts';
 import { addressOf } from '../../attest/sign/secp256k1.ts';
 import { isLoopback, serveInference } from '../../inference/main.ts';
 import { ServerError } from '../../inference/server-errors.ts';
+import { bundledEntry } from '../support/bundled.ts';
 import { TEST_KEY } from '../support/receipt-facts.ts';
 import { TOY_IDENTITY } from '../support/toy-engine.ts';
 
-const ENTRY = childEntry(import.meta.url, '../support/toy-engine-child.ts');
+const ENTRY = bundledEntry('test/support/toy-engine-child.ts');
 
 async function serve(options: Partial<serveInference.Options> = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'tracebond-test-'));

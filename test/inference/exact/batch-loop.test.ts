@@ -9,13 +9,13 @@ import type { ExactDecoder } from '../../../inference/exact/exact-decoder.ts';
 import { exactSequences } from '../../../inference/exact/exact-sequences.ts';
 import { loadableModel } from '../../../inference/exact/model-bytes.ts';
 import { loadNodeProducts } from '../../../inference/exact/ort/node-products.ts';
-import { startOrtThread } from '../../../inference/exact/ort/node-thread.ts';
 import { openReference } from '../../../inference/exact/reference/reference-decoder.ts';
 import { loadKernels, startNodeThread } from '../../../inference/exact/wasm/threads.ts';
 import { openWasmDecoder } from '../../../inference/exact/wasm/wasm-decoder.ts';
 import { LogitsDigest } from '../../../inference/logits-digest.ts';
 import { lookupSource } from '../../../inference/prompt-lookup.ts';
 import type { Sequences } from '../../../inference/sequences.ts';
+import { bundledOrtThread } from '../../support/bundled.ts';
 import { randomExactModel } from '../../support/random-exact-model.ts';
 
 const model = randomExactModel({ seed: 5 });
@@ -25,6 +25,7 @@ const { vocabulary, context } = model.shape;
 type Ask = { readonly prompt: readonly number[]; readonly most: number; readonly cancelAfter: number | undefined };
 
 const module = await loadKernels();
+const startOrtThread = bundledOrtThread();
 const ENGINES: readonly (readonly [string, (maxRows: number) => Promise<ExactDecoder>])[] = [
   ['reference', async (maxRows) => openReference(model, { maxRows })],
   [

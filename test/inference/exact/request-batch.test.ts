@@ -3,10 +3,10 @@ import type { ExactDecoder } from '../../../inference/exact/exact-decoder.ts';
 import type { ExactModel } from '../../../inference/exact/exact-model.ts';
 import { loadableModel } from '../../../inference/exact/model-bytes.ts';
 import { loadNodeProducts } from '../../../inference/exact/ort/node-products.ts';
-import { startOrtThread } from '../../../inference/exact/ort/node-thread.ts';
 import { openReference } from '../../../inference/exact/reference/reference-decoder.ts';
 import { loadKernels, startNodeThread } from '../../../inference/exact/wasm/threads.ts';
 import { openWasmDecoder } from '../../../inference/exact/wasm/wasm-decoder.ts';
+import { bundledOrtThread } from '../../support/bundled.ts';
 import { seededRandom } from '../../support/random.ts';
 import { randomExactModel } from '../../support/random-exact-model.ts';
 import {
@@ -23,6 +23,7 @@ const LONGEST = 24;
 const MAX_ROWS = REQUESTS * LONGEST;
 
 const module = await loadKernels();
+const startOrtThread = bundledOrtThread();
 const open = loadNodeProducts();
 
 const wasm = (threads: number) => (model: ExactModel) =>

@@ -2,16 +2,17 @@ import { describe, expect, it } from 'vitest';
 import type { ExactModel } from '../../../../inference/exact/exact-model.ts';
 import { loadableModel } from '../../../../inference/exact/model-bytes.ts';
 import { loadNodeProducts } from '../../../../inference/exact/ort/node-products.ts';
-import { startOrtThread } from '../../../../inference/exact/ort/node-thread.ts';
 import type { OpenProduct } from '../../../../inference/exact/ort/products.ts';
 import { openReference } from '../../../../inference/exact/reference/reference-decoder.ts';
 import { loadKernels } from '../../../../inference/exact/wasm/threads.ts';
 import { openWasmDecoder } from '../../../../inference/exact/wasm/wasm-decoder.ts';
+import { bundledOrtThread } from '../../../support/bundled.ts';
 import { exactDecoderSuite, expectSameBits, transcriptOf } from '../../../support/exact-decoder-suite.ts';
 import { seededRandom } from '../../../support/random.ts';
 import { EXACT_FAMILIES, randomExactModel, randomTokens } from '../../../support/random-exact-model.ts';
 
 const module = await loadKernels();
+const startOrtThread = bundledOrtThread();
 const products = loadNodeProducts();
 
 type Options = { readonly maxRows?: number; readonly threads?: number; readonly from?: number; open?: OpenProduct };
