@@ -1,5 +1,6 @@
 /**
- * The `tracebond` command from source, in a process of its own, without a build.
+ * The `tracebond` command in a process of its own, as a user starts it in a checkout: it compiles what has changed by itself, and starts
+ * several times as fast as from the source.
  *
  * @module
  */
@@ -7,7 +8,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { onTestFinished } from 'vitest';
-import { childEntry } from '../../attest/core/entry.ts';
+
+const COMMAND = fileURLToPath(new URL('../../agents/cli/tracebond.mjs', import.meta.url));
 
 /** A command that was started; it is killed with the test. */
 export type StartedCommand = {
@@ -26,8 +28,7 @@ export function startCommand(
   args: readonly string[],
   options: { readonly env?: Readonly<Record<string, string>>; readonly input?: string } = {},
 ): StartedCommand {
-  const { url, execArgv } = childEntry(import.meta.url, './runtime-child.ts');
-  const child = spawn(process.execPath, [...execArgv, fileURLToPath(url), ...args], {
+  const child = spawn(process.execPath, [COMMAND, ...args], {
     env: { ...process.env, ...options.env },
     stdio: ['pipe', 'pipe', 'pipe'],
   });
