@@ -14,26 +14,20 @@
 
 import { toHex } from '../core/bytes.ts';
 import type { Digest } from '../core/hash.ts';
-import { canonicalJson, type Json } from '../encoding/canonical-json.ts';
+import type { Json } from '../encoding/canonical-json.ts';
 import type { AgentBody, Bodies, ChildStartBody, KindBody, PolicyBody, RunOpenBody } from '../trace/bodies.ts';
 import { type Completion, deliveryOf } from '../trace/deliveries.ts';
 import { hashLimits } from '../trace/facts.ts';
-import { deniedDelivery, type GuestCall, parseCall, parseGuestCode } from '../trace/guest.ts';
+import { deniedDelivery, parseCall, parseGuestCode } from '../trace/guest.ts';
 import { argsOfStart, type InferenceArgs, inferenceRequestOf } from '../trace/inference-call.ts';
 import { readIdsPayload, readJsonPayload, readTextPayload } from '../trace/payload.ts';
-import {
-  childGrant,
-  coveredSend,
-  evaluatePolicy,
-  type PolicyDecision,
-  type PolicyRules,
-  parsePolicy,
-} from '../trace/policy.ts';
+import { childGrant, coveredSend, type PolicyRules, parsePolicy } from '../trace/policy.ts';
 import { childNonce, computeInferenceSeed } from '../trace/run-seed.ts';
 import type { Counters, RunState } from '../trace/state.ts';
-import type { WalletBook } from '../trace/wallet.ts';
 import { type ChildReport, type ChildRuns, checkChildSignature, compareChild } from './child-runs.ts';
-import { type Executor, ExecutorFault, type GuestState } from './executor.ts';
+import { compareDecision } from './decision.ts';
+import { type Executor, ExecutorFault } from './executor.ts';
+import { compareGuestResult } from './guest-result.ts';
 import { Guests } from './guests.ts';
 import { HostEffects } from './host-effects.ts';
 import { cannot, compare, compareIds, diverged, MATCH, type Outcome } from './outcome.ts';
@@ -161,7 +155,7 @@ export class Reexecution {
     this.#guests.agentFuel = state.fuelUsed;
     return (
       compare('body.fuel', body.fuel, fuel.toString()) ??
-      this.#compareResult(sound, state, body.output, body.error, 'body.output') ??
+      compareGuestResult(sound.payloads, state, body.output, body.error, 'body.output') ??
       MATCH
     );
   }
@@ -180,7 +174,11 @@ export class Reexecution {
         compare('body.request.target', body.request.target, parseCall(call, tool, open).target);
       if (differs !== undefined) return differs;
     }
-    const differs = this.#policy === undefined ? undefined : this.#compareDecision(this.#policy, body, call, open);
+    const known = call === undefined || parseCall(call, tool, open).method !== 'unknown';
+    const capability = known ? (call?.method ?? body.request.capability) : 'unknown';
+    const request = { tool, capability, target: body.request.target };
+    const use = { counters: this.#counters, open, wallet: this.#effects.wallet };
+    const differs = this.#policy === undefined ? undefined : compareDecision(this.#policy, body, request, use);
     if (differs !== undefined) return differs;
     if (body.decision === 'deny' && guest !== undefined) {
       guest.calls.delete(body.call);
@@ -188,30 +186,6 @@ export class Reexecution {
     }
     if (this.#policy === undefined) return cannot('PAYLOAD_WITHHELD');
     return guest?.obstacle === undefined ? MATCH : cannot(guest.obstacle);
-  }
-
-  #compareDecision(
-    policy: PolicyRules,
-    body: PolicyBody,
-    call: GuestCall | undefined,
-    open: RunOpenBody,
-  ): Outcome | undefined {
-    const tool = this.#guests.nameOf(body.by);
-    const known = call === undefined || parseCall(call, tool, open).method !== 'unknown';
-    const capability = call === undefined ? body.request.capability : known ? call.method : 'unknown';
-    const request = { tool, capability, target: body.request.target };
-    const use = { counters: this.#counters, open, wallet: this.#effects.wallet };
-    const differsFrom = (decided: PolicyDecision) =>
-      compare('body.decision', body.decision, decided.decision) ??
-      compare('body.form', body.form, decided.form) ??
-      compare('body.rule', body.rule, decided.rule);
-    const decided = evaluatePolicy(policy, request, use);
-    const differs = differsFrom(decided);
-    if (!use.wallet.hidden) return differs;
-    // An approval that is withheld here may be the one that allows it.
-    const approved = evaluatePolicy(policy, request, { ...use, wallet: allApproved(use.wallet) });
-    if (approved.decision === decided.decision) return differs;
-    return differs === undefined || differsFrom(approved) === undefined ? cannot('PAYLOAD_WITHHELD') : differs;
   }
 
   /** Takes the call that a start answers, and says how the step stands once its fields are compared. */
@@ -386,7 +360,7 @@ export class Reexecution {
     if (guest !== undefined && guest.obstacle === undefined && state !== undefined) {
       outcome =
         (state.status === 'waiting' ? diverged('head.kind', 'tool.end', 'the tool waits for a delivery') : undefined) ??
-        this.#compareResult(sound, state, body.result, body.error, 'body.result') ??
+        compareGuestResult(sound.payloads, state, body.result, body.error, 'body.result') ??
         compare('body.fuel', body.fuel, state.fuelUsed.toString()) ??
         (sound.withheld ? cannot('PAYLOAD_WITHHELD') : MATCH);
     }
@@ -413,44 +387,12 @@ export class Reexecution {
     const { state, obstacle } = this.#guests.agent;
     if (body.status !== 'done' && body.status !== 'failed') return MATCH;
     if (obstacle !== undefined || state === undefined) return cannot(obstacle ?? 'HOST_FAULT');
-    return this.#compareResult(sound, state, body.output, body.error, 'body.output') ?? MATCH;
+    return compareGuestResult(sound.payloads, state, body.output, body.error, 'body.output') ?? MATCH;
   }
 
   async #deliver({ start, payloads, head }: SoundRecord, completion: Completion): Promise<void> {
     await this.#guests.deliver(start, (id) => deliveryOf(completion, payloads, id), Number(head.at));
   }
-
-  /** Compares a recorded result or error with the state of the guest that gave it. */
-  #compareResult(
-    sound: SoundRecord,
-    state: GuestState,
-    output: string | null,
-    error: { readonly code: string; readonly message: string } | null,
-    field: string,
-  ): Outcome | undefined {
-    const payload = sound.payloads.get(field);
-    const message = sound.payloads.get('body.error.message');
-    if (output !== null && state.status !== 'done') return diverged(field, 'a result', state.status);
-    if (error !== null && state.status !== 'failed') return diverged('body.error', error.code, state.status);
-    if (state.status === 'done') {
-      if (output === null) return diverged(field, 'no result', canonicalJson(state.value));
-      if (payload === undefined) return cannot('PAYLOAD_WITHHELD');
-      return compare(field, readJsonPayload(payload, field), state.value);
-    }
-    if (state.status === 'failed') {
-      if (error === null) return diverged('body.error', 'no error', state.error.code);
-      if (message === undefined) return cannot('PAYLOAD_WITHHELD');
-      return (
-        compare('body.error.code', error.code, state.error.code) ??
-        compare('body.error.message', readTextPayload(message, 'body.error.message'), state.error.message)
-      );
-    }
-    return undefined;
-  }
-}
-
-function allApproved(book: WalletBook): Pick<WalletBook, 'spent' | 'spentUnder' | 'isApproved'> {
-  return { spent: book.spent, spentUnder: (rule) => book.spentUnder(rule), isApproved: () => true };
 }
 
 function minimum(a: string, b: string): bigint {
