@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -122,13 +122,14 @@ describe('the demo', () => {
       const { copy, at } = change();
       expect((await verifyBundle({ now: () => 0 }, [copy])).verdict, `byte ${at}`).toBe('INVALID');
     }
-    for (let i = 0; i < 5; i++) {
-      const file = join(home, `flipped-${i}.trace`);
-      await writeFile(file, change().copy);
-      const verified = await tracebond('verify', file, '--structure', '--json');
-      expect(verified.code).toBe(2);
-      expect(JSON.parse(verified.stdout)).toMatchObject({ verdict: 'INVALID' });
-    }
+    const flipped = join(home, 'flipped');
+    await mkdir(flipped);
+    for (let i = 0; i < 5; i++) await writeFile(join(flipped, `${i}.trace`), change().copy);
+    const verified = await tracebond('verify', flipped, '--structure', '--json');
+    expect(verified.code).toBe(2);
+    const verdicts = verified.stdout.trim().split('\n');
+    expect(verdicts).toHaveLength(5);
+    for (const line of verdicts) expect(JSON.parse(line)).toMatchObject({ verdict: 'INVALID' });
   }, 400_000);
 
   it('says what was wrong with its arguments, with exit code 1', async () => {
