@@ -10,7 +10,7 @@ import { InspectorError } from './errors.ts';
 
 /** A bundle in the list. */
 export type BundleEntry = {
-  /** Name of the file without `.trace`; what links name. */
+  /** Name of the file, without `.trace` unless it begins with a dot; what links name. */
   readonly id: string;
   readonly name: string;
   readonly bytes: number;
@@ -74,6 +74,7 @@ async function entryOf(path: string): Promise<BundlePath | undefined> {
   });
   if (found === undefined || !found.isFile()) return undefined;
   const name = basename(path);
-  const id = name.endsWith(SUFFIX) ? name.slice(0, -SUFFIX.length) : name;
+  // A name that begins with a dot is kept whole: `.` and `..` are no names in an address.
+  const id = name.endsWith(SUFFIX) && !name.startsWith('.') ? name.slice(0, -SUFFIX.length) : name;
   return { id, name, bytes: found.size, modified: Math.round(found.mtimeMs), path };
 }

@@ -27,8 +27,12 @@ export function headlineOf(check: BundleCheck, sourced: SourcedReport | undefine
   }
   const executed = claims.get('executed');
   if (executed?.level === 'bad') {
-    const text = `The records fit together, and yet: ${executed.text}`;
-    const word = sourced?.report.verdict === 'DIVERGED' ? 'A false record' : 'No evidence';
+    const by = sourced?.source === 'here' ? 'the verifier of this computer' : 'a verifier whose report was given';
+    const isFalse = sourced?.report.verdict === 'DIVERGED';
+    const text = isFalse
+      ? `The operator signed record ${executed.step}, and executing it again gives another value, says ${by}.`
+      : `The records fit together, and yet: ${executed.text}`;
+    const word = isFalse ? 'A false record' : 'No evidence';
     return { level: 'bad', word, text, ...(executed.step === undefined ? {} : { step: executed.step }) };
   }
   if (check.root === null) {

@@ -68,6 +68,12 @@ export type RecordDetail = {
 
 const MAX_TEXT = 128 * 1024;
 
+/** Most fields of a head, and most payloads of a record that is none, that are shown. */
+const MAX_SHOWN = 64;
+
+/** Most characters of one field of a head. */
+const MAX_FIELD = 4096;
+
 /** Most bytes of one record that are read again. */
 const MAX_DETAIL_BYTES = 96 * 1024 * 1024;
 
@@ -105,8 +111,9 @@ export async function readDetail(
     index,
     head: Object.entries(fields(record['head']))
       .filter(([, value]) => !isDigest(value))
-      .map(([name, value]) => [name, String(typeof value === 'object' ? JSON.stringify(value) : value)] as const),
-    ...(record['body'] === undefined ? {} : { body: JSON.stringify(record['body'], null, 2).slice(0, MAX_TEXT) }),
+      .slice(0, MAX_SHOWN)
+      .map(([name, value]) => [name.slice(0, MAX_FIELD), written(value).slice(0, MAX_FIELD)] as const),
+    ...(record['body'] === undefined ? {} : { body: written(record['body'], 2).slice(0, MAX_TEXT) }),
     hashes: hashesOf(checker, index, record, { leaf, next: nextHead }),
     payloads: payloadsOf(head, record['body'] ?? null, rest),
     checkpoints: place === undefined ? [] : await checkpointsAfter(checker, index, head, place),
@@ -140,7 +147,7 @@ function payloadsOf(head: Head | undefined, body: Json, lines: readonly Line[]):
   const record = head === undefined ? undefined : loosely(() => parseBody(head.kind, body));
   const wanted =
     record === undefined
-      ? lines.map((_, i) => ({ field: `payload ${i}`, commitment: undefined }))
+      ? lines.slice(0, MAX_SHOWN).map((_, i) => ({ field: `payload ${i}`, commitment: undefined }))
       : payloadFields(record);
   return wanted.map(({ field, commitment }, i): PayloadView => {
     const value = lines[i]?.value;
@@ -191,7 +198,7 @@ function asText(payload: Payload, field: string): readonly ['text' | 'json' | 'i
   }
   if (payload.media === MEDIA.json) {
     const value = loosely(() => ({ json: readJsonPayload(payload, field) }));
-    if (value !== undefined) return ['json', JSON.stringify(value.json, null, 2)];
+    if (value !== undefined) return ['json', written(value.json, 2)];
   }
   try {
     return ['text', new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(payload.data)];
@@ -248,9 +255,15 @@ function digestOf(checker: BundleChecker, index: number, name: (typeof DIGEST_NA
 }
 
 function compare(name: string, stored: Json | undefined, computed: string | undefined): HashView {
-  const written = stored === undefined ? null : typeof stored === 'string' ? stored : JSON.stringify(stored);
-  const view = { name, stored: written === null ? null : written.slice(0, 256), computed: computed ?? null };
-  return written === null || computed === undefined ? view : { ...view, same: written === computed };
+  const text = stored === undefined ? null : written(stored);
+  const view = { name, stored: text === null ? null : text.slice(0, 256), computed: computed ?? null };
+  return text === null || computed === undefined ? view : { ...view, same: text === computed };
+}
+
+/** A value as text; one that nests too deep to be written says so. */
+function written(value: Json, indent?: number): string {
+  if (typeof value === 'string' && indent === undefined) return value;
+  return loosely(() => JSON.stringify(value, null, indent)) ?? '… nests too deep to be shown';
 }
 
 function isDigest(value: unknown): boolean {

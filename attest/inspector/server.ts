@@ -210,7 +210,19 @@ async function sendBundle(request: IncomingMessage, response: ServerResponse, { 
   }
   try {
     // A run that is going on appends: what comes after the length that was told is not sent.
-    await pipeline(createReadStream(path, { start, end: end - 1, highWaterMark: 1 << 18 }), response);
+    let left = end - start;
+    await pipeline(
+      createReadStream(path, { start, end: end - 1, highWaterMark: 1 << 18 }),
+      async function* whole(pieces: AsyncIterable<Buffer>) {
+        for await (const piece of pieces) {
+          left -= piece.length;
+          yield piece;
+        }
+        // A file that became shorter meanwhile: the reader would wait for the rest.
+        if (left > 0) throw new InspectorError('BUNDLE_CHANGED', `${path} became shorter while it was read`);
+      },
+      response,
+    );
   } catch (error) {
     // A reader that leaves is no fault; for any other the broken-off answer is all that can still be said.
     if ((error as NodeJS.ErrnoException).code !== 'ERR_STREAM_PREMATURE_CLOSE') response.destroy();

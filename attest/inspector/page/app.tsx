@@ -7,6 +7,7 @@
 import type { JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import type { BundleEntry } from '../bundles.ts';
+import { visibleText } from '../visible-text.ts';
 import { linkTo, useRoute } from './route.ts';
 import { RunView } from './run-view.tsx';
 import { fetchListing, type Listing } from './server-client.ts';
@@ -21,7 +22,7 @@ export function App(): JSX.Element {
     fetchListing().then(setListing, (error: unknown) => setTrouble(String(error)));
   }, [id]);
   useEffect(() => {
-    document.title = id === undefined ? 'Tracebond inspector' : `${id.slice(0, 80)} · Tracebond inspector`;
+    document.title = id === undefined ? 'Tracebond inspector' : `${visibleText(id, 80)} · Tracebond inspector`;
   }, [id]);
   const single = listing?.bundles.length === 1 ? listing.bundles[0]?.id : undefined;
   const shown = id ?? single;
@@ -76,7 +77,10 @@ function RunList({ bundles }: { readonly bundles: readonly BundleEntry[] }) {
   return (
     <section aria-labelledby="runs">
       <h1 id="runs">Runs</h1>
-      <p>{bundles.length} bundles. A run is checked in your browser when you open it.</p>
+      <p>
+        {bundles.length} {bundles.length === 1 ? 'file' : 'files'} in this folder. Each holds what one run of an agent
+        did. Nothing here is checked yet: a run is checked in your browser when you open it.
+      </p>
       <ul class="runs">
         {bundles.map((bundle) => (
           <li key={bundle.id}>

@@ -9,7 +9,10 @@ import type { BundleCheck } from '../bundle-check.ts';
 import { type Claim, claimsOf, NOT_PROVED } from '../claims.ts';
 import type { SourcedReport } from '../report.ts';
 import { linkTo } from './route.ts';
-import { Name, Sign } from './text.tsx';
+import { Digest, Name, Sign } from './text.tsx';
+
+/** Most names and digests under one claim. */
+const MAX_FACTS = 200;
 
 /** Claims with what was found out about each. */
 export function Claims(props: {
@@ -23,7 +26,18 @@ export function Claims(props: {
   const { check, sourced, id, execute, isExecuting } = props;
   return (
     <section aria-labelledby="claims">
-      <h2 id="claims">What this run claims</h2>
+      <h2 id="claims">What this run claims, and how far it was checked</h2>
+      <ul class="legend" aria-label="What the signs mean">
+        <li>
+          <Sign level="good" word="checked on this computer, and it holds" />
+        </li>
+        <li>
+          <Sign level="part" word="not known here, or only reported" />
+        </li>
+        <li>
+          <Sign level="bad" word="checked, and it does not hold" />
+        </li>
+      </ul>
       <ul class="claims">
         {claimsOf(check, sourced).map((claim) => (
           <ClaimRow key={claim.id} claim={claim} id={id}>
@@ -73,14 +87,12 @@ function ClaimRow({
           <details>
             <summary>{facts.length === 1 ? facts[0]?.[0] : `${facts.length} digests and names`}</summary>
             <dl>
-              {facts.map(([name, value]) => (
+              {facts.slice(0, MAX_FACTS).map(([name, value]) => (
                 <div key={name}>
                   <dt>
                     <Name text={name} />
                   </dt>
-                  <dd class="hash">
-                    <Name text={value} />
-                  </dd>
+                  <dd>{value.startsWith('0x') ? <Digest text={value} what={name} /> : <Name text={value} />}</dd>
                 </div>
               ))}
             </dl>

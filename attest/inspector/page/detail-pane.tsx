@@ -6,19 +6,20 @@
 
 import type { JSX } from 'preact';
 import type { StepReport } from '../../verify/verdict.ts';
-import type { CheckFault } from '../bundle-check.ts';
+import { reasonText } from '../claims.ts';
+import type { Falsehood } from '../evidence.ts';
 import type { CheckpointView, HashView, PayloadView, RecordDetail } from '../record-detail.ts';
 import type { Row } from '../row.ts';
 import { linkTo } from './route.ts';
 import type { Standing } from './standing.ts';
-import { Name, Said, Sign } from './text.tsx';
+import { Digest, Name, Said, Sign } from './text.tsx';
 
 /** The pane beside the list. */
 export function DetailPane(props: {
   readonly id: string;
   readonly row: Row | undefined;
   readonly detail: RecordDetail | undefined;
-  readonly fault: CheckFault | undefined;
+  readonly fault: Falsehood | undefined;
   readonly report: StepReport | undefined;
   readonly standing: Standing | undefined;
   readonly rows: readonly Row[];
@@ -35,10 +36,11 @@ export function DetailPane(props: {
     ? rows.find((other) => other.of === row.index && other.index > row.index)
     : undefined;
   return (
-    <section class="detail" id="detail" tabIndex={-1} aria-labelledby="detail-title">
+    <section class="detail" id="detail" tabIndex={-1} aria-labelledby="detail-title" onKeyDown={onKeyDown}>
       <h3 id="detail-title">
         Record {row.index}: <Name text={row.kind} /> <Name text={row.label} />
       </h3>
+      <p class="soft">{purposeOf(row.kind)}</p>
       {standing !== undefined && <Sign level={standing.level} word={standing.word} />}
       <p class="links">
         <a href={linkTo({ id, step: row.index })}>Link to this record</a>
@@ -52,7 +54,7 @@ export function DetailPane(props: {
       )}
       {report?.verdict === 'CANNOT_RECOMPUTE' && (
         <p class="note part">
-          The verifier did not execute this record again: <Name text={report.code ?? 'no reason given'} />
+          The verifier did not execute this record again: <Name text={reasonText(report.code)} />
         </p>
       )}
       {detail === undefined ? <p role="status">Reading the record …</p> : <Content detail={detail} />}
@@ -60,12 +62,40 @@ export function DetailPane(props: {
   );
 }
 
-function Fault({ fault }: { readonly fault: CheckFault }) {
+/** Escape goes back to the record in the list. */
+function onKeyDown(event: KeyboardEvent): void {
+  if (event.key === 'Escape') document.querySelector<HTMLElement>('.row[tabindex="0"]')?.focus();
+}
+
+const PURPOSES: Readonly<Record<string, string>> = {
+  'run.open': 'The run begins: who asked, which agent, tools, model and rules, and with what input.',
+  'run.close': 'The run ends: its output, or why there is none.',
+  agent: 'The code of the agent ran up to here, and asked for something or gave its output.',
+  policy: 'The rules of the run decided whether the agent or a tool may do this.',
+  'inference.start': 'The model was asked.',
+  'inference.end': 'The model answered, with a receipt signed by the server that ran it.',
+  'tool.start': 'A tool was started.',
+  'tool.end': 'The tool gave its result.',
+  'host.start': 'Something outside of the code was asked for: the network, the clock, a person, a wallet, the store.',
+  'host.end': 'What it answered.',
+  'run.child.start': 'Another run was started from this one.',
+  'run.child.end': 'The other run ended.',
+};
+
+function purposeOf(kind: string): string {
+  if (Object.hasOwn(PURPOSES, kind)) return PURPOSES[kind] ?? '';
+  return kind.endsWith('.lost') ? 'What was started has no result: the operator says that it was lost.' : '';
+}
+
+function Fault({ fault }: { readonly fault: Falsehood }) {
   return (
     <div class="note bad" data-fault={fault.code}>
       <p>
         <strong>Found in your browser:</strong> <Name text={fault.message} /> (<Name text={fault.code} />)
       </p>
+      {(fault.claimed !== undefined || fault.recomputed !== undefined) && (
+        <Sides claimed={fault.claimed} recomputed={fault.recomputed} by="in your browser" />
+      )}
     </div>
   );
 }
@@ -88,17 +118,29 @@ function Diverged({ step }: { readonly step: StepReport }) {
         )}
       </p>
       {(step.claimed !== undefined || step.recomputed !== undefined) && (
-        <div class="sides">
-          <div>
-            <h4>Claimed by the operator</h4>
-            <Said text={step.claimed ?? 'nothing'} label="Claimed value" />
-          </div>
-          <div>
-            <h4>Recomputed by the verifier</h4>
-            <Said text={step.recomputed ?? 'nothing'} label="Recomputed value" />
-          </div>
-        </div>
+        <Sides claimed={step.claimed} recomputed={step.recomputed} by="by the verifier" />
       )}
+    </div>
+  );
+}
+
+/** What the operator says, beside what came out. */
+function Sides(props: {
+  readonly claimed: string | undefined;
+  readonly recomputed: string | undefined;
+  readonly by: string;
+}) {
+  const { claimed, recomputed, by } = props;
+  return (
+    <div class="sides">
+      <div>
+        <h4>Claimed by the operator</h4>
+        <Said text={claimed ?? 'nothing'} label="Claimed value" />
+      </div>
+      <div>
+        <h4>Recomputed {by}</h4>
+        <Said text={recomputed ?? 'nothing'} label="Recomputed value" />
+      </div>
     </div>
   );
 }
@@ -207,16 +249,16 @@ function Hash({ hash }: { readonly hash: HashView }) {
       {same === false && <Sign level="bad" word="differs" />}
       {same === undefined && <Sign level="none" word="not compared" />}
       {stored !== null && (
-        <span class="hash">
-          {same !== true && <span class="soft">stored </span>}
-          <Name text={stored} />
-        </span>
+        <>
+          {same !== true && <span class="soft">in the file </span>}
+          <Digest text={stored} what={name} />
+        </>
       )}
       {same !== true && computed !== null && (
-        <span class="hash">
+        <>
           <span class="soft">computed here </span>
-          <Name text={computed} />
-        </span>
+          <Digest text={computed} what={`${name}, computed here`} />
+        </>
       )}
     </li>
   );

@@ -7,6 +7,7 @@
 import type { JSX } from 'preact';
 import { useMemo } from 'preact/hooks';
 import type { Row } from '../row.ts';
+import { visibleText } from '../visible-text.ts';
 
 /** A choice; empty texts choose all. */
 export type Filter = { readonly kind: string; readonly class: string; readonly text: string };
@@ -47,7 +48,7 @@ export function Filters(props: {
         <option value="">all</option>
         {values.slice(0, 100).map((value) => (
           <option key={value} value={value}>
-            {value.slice(0, 80)}
+            {visibleText(value, 80)}
           </option>
         ))}
       </select>

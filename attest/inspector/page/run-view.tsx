@@ -8,7 +8,8 @@ import type { JSX } from 'preact';
 import { useCallback, useEffect, useMemo, useState } from 'preact/hooks';
 import type { BundleCheck } from '../bundle-check.ts';
 import type { BundleEntry } from '../bundles.ts';
-import { claimsOf, isSimulatedChain } from '../claims.ts';
+import { isSimulatedChain } from '../claims.ts';
+import { headlineOf } from '../headline.ts';
 import type { SourcedReport } from '../report.ts';
 import { Claims } from './claims-view.tsx';
 import { DetailPane } from './detail-pane.tsx';
@@ -16,7 +17,7 @@ import { type Filter, Filters, filterRows, NO_FILTER } from './filters.tsx';
 import { RecordList } from './record-list.tsx';
 import { linkTo, replaceRoute } from './route.ts';
 import { standingOf, stepsOf } from './standing.ts';
-import { Name, sizeText } from './text.tsx';
+import { Digest, Name, Sign, sizeText } from './text.tsx';
 import { Timeline } from './timeline.tsx';
 import { useRun } from './use-run.ts';
 
@@ -42,9 +43,11 @@ export function RunView(props: {
   const standing = useCallback(
     (index: number) => {
       const row = rows[index];
-      return row === undefined ? ({ level: 'none', word: '' } as const) : standingOf(row, check, steps);
+      return row === undefined
+        ? ({ level: 'none', word: '' } as const)
+        : standingOf(row, check, steps, sourced?.source);
     },
-    [rows, check, steps],
+    [rows, check, steps, sourced],
   );
   const selected = isHere && step !== undefined ? rows[step] : undefined;
   return (
@@ -60,10 +63,11 @@ export function RunView(props: {
       <p class="soft">
         {check?.run != null && (
           <>
-            run <Name text={check.run} />,{' '}
+            Run <Digest text={check.run} what="the id of the run" />
           </>
         )}
-        {rows.length} records, {sizeText(entry.bytes)}
+        {check?.records ?? rows.length} records, {sizeText(entry.bytes)}
+        {check !== undefined && check.records > rows.length && `; the first ${rows.length} are listed`}
       </p>
       {check !== undefined && isSimulatedChain(check) && (
         <p class="simulated">
@@ -76,9 +80,12 @@ export function RunView(props: {
           <Name text={trouble} />
         </p>
       )}
-      <p role="status" class="progress">
-        {check === undefined ? 'Checking in your browser …' : <Name text={verdictText(check, sourced)} />}
-      </p>
+      <div role="status" class={`headline ${check === undefined ? 'none' : headlineOf(check, sourced).level}`}>
+        {check !== undefined && <Head check={check} sourced={sourced} id={id} />}
+        {check === undefined && (
+          <p>{trouble === undefined ? `Checking in your browser … ${rows.length} records so far` : 'Not checked.'}</p>
+        )}
+      </div>
       {check !== undefined && (
         <Claims
           check={check}
@@ -104,13 +111,7 @@ export function RunView(props: {
             id={id}
             row={selected}
             detail={detail?.index === step ? detail : undefined}
-            fault={
-              check?.fault?.step === step
-                ? check?.fault
-                : check?.beyondLimit?.step === step
-                  ? check?.beyondLimit
-                  : undefined
-            }
+            fault={[check?.fault, check?.beyondLimit, check?.falsehood].find((found) => found?.step === step)}
             report={step === undefined ? undefined : steps.get(step)}
             standing={selected === undefined ? undefined : standing(selected.index)}
             rows={rows}
@@ -121,11 +122,33 @@ export function RunView(props: {
   );
 }
 
-function verdictText(check: BundleCheck, sourced: SourcedReport | undefined): string {
-  const claims = claimsOf(check, sourced);
-  const executed = claims.find(({ id, level }) => id === 'executed' && level === 'bad');
-  const again = executed === undefined ? '' : ` Executed again: ${executed.text}`;
-  if (check.fault !== undefined) return `This bundle is no evidence: record ${check.fault.step} does not fit.${again}`;
-  if (check.beyondLimit !== undefined) return `Record ${check.beyondLimit.step} is beyond a limit of the run.${again}`;
-  return `Checked here in ${check.elapsedMs} ms: ${check.sound} of ${check.records} records fit together.${again}`;
+function Head({
+  check,
+  sourced,
+  id,
+}: {
+  readonly check: BundleCheck;
+  readonly sourced: SourcedReport | undefined;
+  readonly id: string;
+}) {
+  const { level, word, text, step } = headlineOf(check, sourced);
+  return (
+    <>
+      <p class="word">
+        <Sign level={level} word={word} />
+      </p>
+      <p>
+        <Name text={text} />
+        {step !== undefined && (
+          <>
+            {' '}
+            <a href={linkTo({ id, step })}>Show record {step}</a>
+          </>
+        )}
+      </p>
+      <p class="soft">
+        Checked here in {check.elapsedMs} ms: {check.sound} of {check.records} records fit together.
+      </p>
+    </>
+  );
 }

@@ -5,11 +5,18 @@
  */
 
 import type { JSX } from 'preact';
-import { visibleParts } from '../visible-text.ts';
+import { useState } from 'preact/hooks';
+import { visibleParts, visibleText } from '../visible-text.ts';
+
+/** Characters of a name or message that are shown. */
+const MAX_NAME = 2000;
+
+/** Characters of a payload that are shown. */
+const MAX_SAID = 128 * 1024;
 
 /** A name, digest or message; `bdi` keeps its direction to itself. */
 export function Name({ text }: { readonly text: string }): JSX.Element {
-  return <bdi class="name">{marked(text, 'name')}</bdi>;
+  return <bdi class="name">{marked(text, 'name', MAX_NAME)}</bdi>;
 }
 
 /** What was said, line by line. */
@@ -18,13 +25,13 @@ export function Said({ text, label }: { readonly text: string; readonly label: s
     // A region that scrolls must be reachable by the keyboard.
     // biome-ignore lint/a11y/noNoninteractiveTabindex: see above
     <section class="said" tabIndex={0} aria-label={label}>
-      <pre dir="auto">{marked(text, 'payload')}</pre>
+      <pre dir="auto">{marked(text, 'payload', MAX_SAID)}</pre>
     </section>
   );
 }
 
-function marked(text: string, use: 'name' | 'payload') {
-  return visibleParts(text, use).map((part, i) =>
+function marked(text: string, use: 'name' | 'payload', maxLength: number) {
+  return visibleParts(text, use, maxLength).map((part, i) =>
     'mark' in part ? (
       <span class="mark" key={i}>
         {part.mark}
@@ -32,6 +39,26 @@ function marked(text: string, use: 'name' | 'payload') {
     ) : (
       part.text
     ),
+  );
+}
+
+/** A digest or address, whole, with a button that copies it. */
+export function Digest({ text, what }: { readonly text: string; readonly what: string }): JSX.Element {
+  const [isCopied, setCopied] = useState(false);
+  const copy = () => {
+    // Where the browser refuses, the text can still be selected.
+    navigator.clipboard?.writeText(text).then(
+      () => setCopied(true),
+      () => setCopied(false),
+    );
+  };
+  return (
+    <span class="hash">
+      <Name text={text} />{' '}
+      <button type="button" class="copy" onClick={copy} aria-label={`Copy ${visibleText(what, 80)}`}>
+        {isCopied ? 'Copied' : 'Copy'}
+      </button>
+    </span>
   );
 }
 

@@ -139,9 +139,14 @@ function draw(
     context.fillRect(x, bar.lane * LANE + 2 - grow, Math.max(1.5, end - x) + grow, LANE - 4 + 2 * grow);
   };
   const bad: Bar[] = [];
+  // Short bars that would lie on the same pixel as the one before, in the same colour, are not drawn again.
+  const before = LANES.map(() => '');
   for (const bar of bars) {
     const level = worseLevel(standing(bar.index).level, standing(bar.end).level);
     if (level === 'bad') bad.push(bar);
+    const where = `${Math.round(place(bar.from))} ${Math.round(place(bar.to))} ${level}`;
+    if (before[bar.lane] === where) continue;
+    before[bar.lane] = where;
     put(bar, colours[level]);
   }
   // What is false is never covered by what is not.

@@ -42,6 +42,7 @@ export function useRun(id: string): Run & { readonly look: (index: number) => vo
   useEffect(() => {
     const rows: Row[] = [];
     let isOpen = true;
+    let drawn = 0;
     const change = (part: Partial<Run>) => {
       if (isOpen) setRun((before) => ({ ...before, ...part }));
     };
@@ -53,8 +54,11 @@ export function useRun(id: string): Run & { readonly look: (index: number) => vo
     own.onmessage = ({ data }: MessageEvent<Answer>) => {
       if (data.type === 'rows') {
         for (const row of data.rows) rows.push(row);
+        // Each drawing costs as much as there are records: a long run is drawn at each quarter more.
+        if (rows.length < drawn * 1.25) return;
+        drawn = rows.length;
         change({ rows });
-      } else if (data.type === 'checked') change({ check: data.check });
+      } else if (data.type === 'checked') change({ rows, check: data.check });
       else if (data.type === 'failed') change({ trouble: data.message });
       else if (data.detail.index === asked.current) change({ detail: data.detail });
     };

@@ -225,3 +225,31 @@ it('a lie that fits together is not found here: only executing again finds it', 
   const claims = claimsOf(check, { report, source: 'here' });
   expect(claims.find(({ id }) => id === 'executed')).toMatchObject({ level: 'bad', step: lie.step });
 });
+
+describe('records that are made to be heavy', () => {
+  const HEADER = '{"format":"tracebond/trace","version":1}';
+  const keys = Array.from({ length: 50_000 }, (_, i) => `"k${i}":"${'v'.repeat(10)}"`).join(',');
+  const deep = `${'['.repeat(200_000)}${']'.repeat(200_000)}`;
+  it.each([
+    ['a head of 50,000 fields', `{"record":{"body":{},"head":{${keys}}}}\n`],
+    ['a body that nests 200,000 deep', `{"record":{"body":${deep},"head":{"kind":"agent"}}}\n`],
+    ['a head that nests 200,000 deep', `{"record":{"body":{},"head":{"kind":${deep}}}}\n`],
+    ['a field of a megabyte', `{"record":{"body":{},"head":{"kind":"${'k'.repeat(1_000_000)}"}}}\n`],
+    ['50,000 payload lines', `{"record":{"body":{},"head":{}}}\n${'{"payload":{}}\n'.repeat(50_000)}`],
+    [
+      'names of a prototype',
+      '{"record":{"__proto__":{"head":1},"body":{"constructor":1},"head":{"__proto__":{"kind":"x"}}}}\n',
+    ],
+  ])('%s are shown in part, and nothing fails', async (_name, lines) => {
+    const { check, rows, detail } = await inspect(Buffer.from(`${HEADER}\n${lines}`), 1 << 16);
+    expect(check.sound).toBe(0);
+    expect(rows.length).toBeGreaterThan(0);
+    const { head, body, payloads, hashes } = await detail(0);
+    expect(head.length).toBeLessThanOrEqual(64);
+    expect(payloads.length).toBeLessThanOrEqual(64);
+    for (const [name, value] of head) expect(name.length + value.length).toBeLessThan(9000);
+    expect((body ?? '').length).toBeLessThanOrEqual(128 * 1024);
+    expect(hashes.length).toBeLessThan(10);
+    expect(({} as { kind?: string }).kind).toBeUndefined();
+  });
+});

@@ -296,3 +296,26 @@ describe('what cannot be served', () => {
     expect(await codeOf(again)).toBe('PORT_IN_USE');
   });
 });
+
+it('breaks the answer off where a file became shorter since its length was told', async () => {
+  const real = await openBundles(folder);
+  const { send, base } = await open({
+    bundles: async () => (await real()).map((bundle) => ({ ...bundle, bytes: bundle.bytes + 100 })),
+  });
+  await expect(send(`${base}api/bundle/one`)).rejects.toThrow(/aborted|hang up/);
+});
+
+it('gives files whose names begin with a dot a name of their own', async () => {
+  for (const name of ['.trace', '..trace', '...trace', '.trace.trace', '.one.trace'])
+    writeFileSync(join(folder, name), name);
+  const { send, base } = await open();
+  const { bundles } = JSON.parse(String((await send(`${base}api/bundles`)).body)) as {
+    bundles: { id: string; name: string }[];
+  };
+  expect(new Set(bundles.map(({ id }) => id)).size).toBe(bundles.length);
+  for (const { id, name } of bundles.filter((one) => one.name.startsWith('.'))) {
+    expect(id).toBe(name);
+    const url = new URL(`api/bundle/${encodeURIComponent(id)}`, `http://x${base}`);
+    expect(String((await send(url.pathname)).body)).toBe(name);
+  }
+});
