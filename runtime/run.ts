@@ -15,8 +15,6 @@
  */
 
 import { toHex } from '../attest/core/bytes.ts';
-import type { Json } from '../attest/encoding/canonical-json.ts';
-import type { GuestFailure, RunCloseBody } from '../attest/trace/bodies.ts';
 import {
   deniedDelivery,
   failedDelivery,
@@ -26,29 +24,25 @@ import {
   parseCall,
   randomValue,
 } from '../attest/trace/guest.ts';
-import { readJsonPayload, readTextPayload } from '../attest/trace/payload.ts';
 import { evaluatePolicy, grantOf } from '../attest/trace/policy.ts';
-import { MAX_OPEN_STARTS } from '../attest/trace/rules.ts';
-import type { PayloadSet, TraceWriter } from '../attest/trace/writer.ts';
+import type { TraceWriter } from '../attest/trace/writer.ts';
 import { deploymentOf } from '../attest/verify/identity.ts';
 import { setAlarm } from './alarm.ts';
 import { judgeApproval } from './approvals.ts';
 import { OutOfBudget } from './budget.ts';
 import { ControlError, RunControl, type SpokenWord } from './control.ts';
 import { answered, beginEffect, endOf, LEFT, mayRepeat, type Outcome } from './effects.ts';
+import { closeRun, type Ending, endingOf, failureOf, Left, readEnd, Stopped } from './ending.ts';
 import type { GuestRun } from './guest-run.ts';
 import { Guests } from './guests.ts';
 import { Inbox } from './inbox.ts';
 import { type Guest, Ledger, type Pending, type Started } from './ledger.ts';
 import { Past } from './past.ts';
+import { hasRoom } from './room.ts';
 import type { RunPlan, RunPorts, RunResult, Suspension } from './run-types.ts';
 import { HostFault, type VmState } from './sandbox/vm.ts';
 import { startOf } from './starts.ts';
 import { describeSuspension, expiryOf } from './waiting.ts';
-
-/** Calls of an agent, and of them tools, that are under way at once; further ones wait. */
-const MAX_OF_AGENT = 32;
-const MAX_TOOLS = 8;
 
 /**
  * Runs an agent until its trace is closed, or until it waits for somebody.
@@ -60,30 +54,11 @@ export async function runAgent(ports: RunPorts, plan: RunPlan): Promise<RunResul
   return new Run(ports, plan).execute();
 }
 
-type Ending = {
-  readonly status: RunCloseBody['status'];
-  readonly output?: Json;
-  readonly error?: { code: string; message: string };
-};
-
 type Event =
   | { readonly type: 'outcome'; readonly index: bigint; readonly outcome: Outcome | 'suspended' | 'stopped' }
   | { readonly type: 'guest'; readonly index: bigint; readonly state: VmState }
   | { readonly type: 'fault'; readonly error: unknown }
   | { readonly type: 'wake' };
-
-/** The run ends before its agent does. */
-class Stopped extends Error {
-  readonly status: 'cancelled' | 'out-of-budget' | 'abandoned';
-
-  constructor(status: Stopped['status']) {
-    super(status);
-    this.status = status;
-  }
-}
-
-/** The run is left as it stands. */
-class Left extends Error {}
 
 class Run {
   readonly #ports: RunPorts;
@@ -137,12 +112,12 @@ class Run {
         if (this.#control.left && (error instanceof Left || error instanceof HostFault)) return this.#asLeft();
         // A journal that was not gone through to its end is left as it is.
         if (this.#writer.next !== undefined) throw error;
-        ending = this.#endingOf(error);
+        ending = endingOf(error, this.#control.cancelled);
       }
-      if (this.#past.closed !== undefined) return await this.#alreadyClosed(this.#past.closed);
+      if (this.#past.closed !== undefined) return await readEnd(this.#writer, this.#past.closed);
       this.#abort.abort();
       await this.#ledger.loseAll(this.#lossOf(ending));
-      return await this.#close(ending);
+      return await closeRun(this.#ledger, this.#writer, ending);
     } finally {
       this.#control.end();
       for (const word of this.#early) word.refuse(new ControlError('RUN_OVER', 'the run is over or put aside'));
@@ -172,19 +147,6 @@ class Run {
     if (this.#writer.brokenOff) throw new Stopped('abandoned');
     for (const started of [...this.#ledger.starts.values()]) await this.#resume(started);
     return this.#goOn();
-  }
-
-  #endingOf(error: unknown): Ending {
-    if (error instanceof OutOfBudget) {
-      return { status: 'out-of-budget', error: { code: 'OUT_OF_BUDGET', message: error.message } };
-    }
-    if (error instanceof Stopped) return { status: error.status };
-    if (error instanceof HostFault) {
-      // A guest that was ended because the run is cancelled is no fault.
-      if (this.#control.cancelled) return { status: 'cancelled' };
-      return { status: 'abandoned', error: { code: error.code, message: error.message } };
-    }
-    throw error;
   }
 
   #lossOf({ status }: Ending): 'HOST_FAULT' | 'CANCELLED' | 'DEADLINE' {
@@ -231,24 +193,8 @@ class Run {
   #takeStartable(): Pending | undefined {
     const { pending } = this.#ledger;
     if (this.#control.paused) return undefined;
-    const at = pending.findIndex((candidate) => this.#mayStart(candidate));
+    const at = pending.findIndex((candidate) => hasRoom(candidate, this.#ledger, this.#plan.tools));
     return at < 0 ? undefined : pending.splice(at, 1)[0];
-  }
-
-  /** Whether there is room for a call. What tools start never waits for what the agent started: it would wait for itself. */
-  #mayStart(candidate: Pending): boolean {
-    const open = [...this.#ledger.starts.values()];
-    if (candidate.guest.by !== null) return open.length < MAX_OPEN_STARTS;
-    const own = open.filter(({ owner }) => owner.by === null);
-    if (own.length >= MAX_OF_AGENT) return false;
-    if (candidate.call.method !== 'tool') return true;
-    return own.filter(({ guest }) => guest !== undefined).length < MAX_TOOLS && !this.#waitsForFuel(candidate);
-  }
-
-  /** Whether a call of a tool must wait until another tool gives back the fuel that it leaves. */
-  #waitsForFuel({ call }: Pending): boolean {
-    const code = this.#plan.tools.get((call.args as { readonly name?: string } | null)?.name ?? '');
-    return code !== undefined && this.#ledger.grantedFuel > 0n && this.#ledger.toolFuel(code) === 0n;
   }
 
   // Waiting for somebody
@@ -506,43 +452,4 @@ class Run {
   #alarm(at: number): void {
     this.#alarms.push(setAlarm(at, this.#ports.now, () => this.#inbox.push({ type: 'wake' })));
   }
-
-  // The end
-
-  async #close(ending: Ending): Promise<RunResult> {
-    const payloads = this.#writer.payloads();
-    const output = ending.output === undefined ? null : payloads.json(ending.output);
-    const failed = ending.status === 'failed' && ending.error !== undefined;
-    const error = failed
-      ? { code: ending.error?.code ?? '', message: payloads.text(ending.error?.message ?? '') }
-      : null;
-    // It repeats what was counted, so no limit holds it up.
-    await this.#ledger.appendClose(
-      { ...this.#writer.closing, bytes: payloads.bytes, error, output, status: ending.status },
-      payloads,
-    );
-    return this.#result(ending.status, ending.output ?? null, ending.error ?? null);
-  }
-
-  /** The journal holds the end of the run already. */
-  #alreadyClosed({ body, payloads }: NonNullable<Past['closed']>): Promise<RunResult> {
-    const output = payloads.get('body.output');
-    const message = payloads.get('body.error.message');
-    const error =
-      body.error === null || message === undefined
-        ? null
-        : { code: body.error.code, message: readTextPayload(message, 'body.error.message') };
-    return this.#result(body.status, output === undefined ? null : readJsonPayload(output, 'body.output'), error);
-  }
-
-  async #result(status: RunResult['status'], output: Json | null, error: RunResult['error']): Promise<RunResult> {
-    const checkpoint = await this.#writer.checkpoint();
-    const { run, size } = this.#writer.state;
-    return { run: toHex(run), status, output, error, checkpoint, records: size };
-  }
-}
-
-function failureOf(state: VmState, payloads: PayloadSet): GuestFailure | null {
-  if (state.status !== 'failed') return null;
-  return { code: state.error.code, message: payloads.text(state.error.message) };
 }
