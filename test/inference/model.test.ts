@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { readEnvironment } from '../../agents/cli/environment.ts';
 import type { CompletionRequest, Engine } from '../../inference/engine.ts';
 import { openEngine } from '../../inference/model.ts';
 import { SHIPPED_MODEL } from '../../inference/model-path.ts';
@@ -13,6 +14,8 @@ const folder = mkdtempSync(join(tmpdir(), 'tracebond-model-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const cacheDir = join(folder, 'cache');
+/** Engines have tests of their own, in `exact/`. */
+const ENGINE = { engine: 'wasm', threads: 1 } as const;
 const ask = (content: string, more: Partial<CompletionRequest> = {}): CompletionRequest => ({
   messages: [{ role: 'user', content }],
   maxTokens: 8,
@@ -32,7 +35,7 @@ describe('opening a model', () => {
     'names the missing key %s',
     async (key) => {
       const path = writeTiny((fields) => fields.delete(key));
-      await expect(openEngine({ path, id: 'tiny', cacheDir })).rejects.toMatchObject({
+      await expect(openEngine({ ...ENGINE, path, id: 'tiny', cacheDir })).rejects.toMatchObject({
         name: 'ModelError',
         code: 'MISSING_METADATA',
         at: { key },
@@ -41,7 +44,7 @@ describe('opening a model', () => {
   );
 
   it('a file that is not there is FILE_UNREADABLE', async () => {
-    await expect(openEngine({ path: join(folder, 'no.gguf'), id: 'x', cacheDir })).rejects.toMatchObject({
+    await expect(openEngine({ ...ENGINE, path: join(folder, 'no.gguf'), id: 'x', cacheDir })).rejects.toMatchObject({
       code: 'FILE_UNREADABLE',
     });
   });
@@ -51,7 +54,9 @@ describe('opening a model', () => {
     const messages: string[][] = [];
     for (let i = 0; i < 2; i++) {
       const said: string[] = [];
-      await (await openEngine({ path, id: 'tiny', cacheDir, onProgress: (message) => said.push(message) })).close();
+      await (
+        await openEngine({ ...ENGINE, path, id: 'tiny', cacheDir, onProgress: (message) => said.push(message) })
+      ).close();
       messages.push(said);
     }
     expect(messages[0]?.some((message) => message.startsWith('converting'))).toBe(true);
@@ -60,7 +65,7 @@ describe('opening a model', () => {
 
   it('gives one identity for one file, and another for any change of the file', async () => {
     const identity = async (change?: (fields: Map<string, Field>) => void) => {
-      const engine = await openEngine({ path: writeTiny(change), id: 'tiny', cacheDir });
+      const engine = await openEngine({ ...ENGINE, path: writeTiny(change), id: 'tiny', cacheDir });
       await engine.close();
       return engine.identity;
     };
@@ -87,7 +92,7 @@ describe('opening a model', () => {
 describe('a request', () => {
   let engine: Engine;
   beforeAll(async () => {
-    engine = await openEngine({ path: writeTiny(), id: 'tiny', cacheDir });
+    engine = await openEngine({ ...ENGINE, path: writeTiny(), id: 'tiny', cacheDir });
   });
   afterAll(() => engine.close());
 
@@ -164,7 +169,7 @@ describe('a request', () => {
   });
 
   it('that runs is answered by an engine that is closed, and the next is refused', async () => {
-    const other = await openEngine({ path: writeTiny(), id: 'tiny', cacheDir });
+    const other = await openEngine({ ...ENGINE, path: writeTiny(), id: 'tiny', cacheDir });
     const running = other.complete(ask('a', { maxTokens: 50 }));
     const beside = other.complete(ask('b'));
     const outcome = Promise.allSettled([running, beside]);
@@ -180,7 +185,7 @@ describe('a request', () => {
 describeSmolLM2('SmolLM2', (path) => {
   let engine: Engine;
   beforeAll(async () => {
-    engine = await openEngine({ path, id: SHIPPED_MODEL.id, cacheDir });
+    engine = await openEngine({ path, id: SHIPPED_MODEL.id, cacheDir: readEnvironment().cache, threads: 1 });
   });
   afterAll(() => engine.close());
 

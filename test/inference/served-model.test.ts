@@ -34,8 +34,9 @@ beforeAll(async () => {
     models: [{ path, id: 'tiny' }],
     cacheDir: join(folder, 'one'),
     privateKey: TEST_KEY,
+    threads: 1,
   });
-  verifier = await openEngine({ path, id: 'tiny', cacheDir: join(folder, 'two') });
+  verifier = await openEngine({ path, id: 'tiny', cacheDir: join(folder, 'two'), threads: 1 });
 });
 
 afterAll(async () => {

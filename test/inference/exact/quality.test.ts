@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { exactModelFrom } from '../../../inference/exact/exact-file.ts';
-import { loadableModel } from '../../../inference/exact/model-bytes.ts';
+import { readEnvironment } from '../../../agents/cli/environment.ts';
+import { ensureExactFile } from '../../../inference/exact/exact-file.ts';
 import { loadKernels, startNodeThread } from '../../../inference/exact/wasm/threads.ts';
 import { openWasmDecoder } from '../../../inference/exact/wasm/wasm-decoder.ts';
 import { openGgufSource } from '../../../inference/gguf/gguf-source.ts';
@@ -96,13 +96,11 @@ describe('compareReaders', () => {
 describeSmolLM2('the exact form of SmolLM2', (path) => {
   it('foretells the text as well as the binary32 graph, or at most 1 % worse', async () => {
     const source = openGgufSource(path);
-    const model = exactModelFrom(source);
+    const file = await ensureExactFile(source, readEnvironment().cache);
     const ids = openTokenizer(source.tokenizer).encodeText(qualityText()).slice(0, TOKENS);
     source.close();
-    const decoder = await openWasmDecoder(loadableModel(model), {
-      module: await loadKernels(),
-      startThread: startNodeThread,
-    });
+    const decoder = await openWasmDecoder(file, { module: await loadKernels(), startThread: startNodeThread });
+    file.close();
     const graph = await openGraph(readFileSync(path), temporaryFolder());
     try {
       const quality = await compareReaders(
