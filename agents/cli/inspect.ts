@@ -56,17 +56,21 @@ async function inspect(path: string, options: Options): Promise<void> {
   const bundles = await openBundles(path);
   const given = options.report === undefined ? [] : await readReports(options.report);
   const isSingle = !(await stat(path)).isDirectory();
+  const reportOf = (bundle: BundlePath): SourcedReport | undefined => {
+    const found =
+      given.find(({ file }) => resolve(file) === bundle.path) ??
+      given.find(({ file }) => basename(file) === bundle.name) ??
+      (isSingle && given.length === 1 ? given[0] : undefined);
+    return found === undefined ? undefined : { source: 'file', report: found.report };
+  };
+  if (given.length > 0 && !(await bundles()).some((bundle) => reportOf(bundle) !== undefined)) {
+    console.error('No report of --report names a bundle that is here: none is shown.');
+  }
   const inspector = await openInspector(
     {
       bundles,
       page: await openPage(),
-      reportOf: (bundle) => {
-        const found =
-          given.find(({ file }) => resolve(file) === bundle.path) ??
-          given.find(({ file }) => basename(file) === bundle.name) ??
-          (isSingle && given.length === 1 ? given[0] : undefined);
-        return found === undefined ? undefined : { source: 'file', report: found.report };
-      },
+      reportOf,
       verify: executeAgain,
     },
     port,
@@ -92,7 +96,10 @@ function readPort(text: string | undefined): number {
 async function readReports(path: string) {
   try {
     if ((await stat(path)).size > MAX_REPORT_BYTES) throw new InspectError('BAD_REPORT', `${path} is too large`);
-    return parseReports(await readFile(path, 'utf8'));
+    const reports = parseReports(await readFile(path, 'utf8'));
+    if (reports.length === 0)
+      throw new InspectError('BAD_REPORT', `--report ${path}: it holds no report`, { at: { path } });
+    return reports;
   } catch (cause) {
     if (cause instanceof InspectError) throw cause;
     const { code, message } = cause as NodeJS.ErrnoException;

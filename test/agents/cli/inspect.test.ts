@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { expect, it, vi } from 'vitest';
 import { main } from '../../../agents/cli/main.ts';
@@ -53,5 +55,12 @@ it('refuses what it cannot serve by code', async () => {
   for (const port of ['x', '65536', '-1', '1.5']) expect(await codeOf(bundle, `--port=${port}`)).toBe('BAD_PORT');
   expect(await codeOf(bundle, '--report', join(folder, 'nothing.json'))).toBe('BAD_REPORT');
   expect(await codeOf(bundle, '--report', join(folder, 'bad.json'))).toBe('BAD_REPORT');
+  writeFileSync(join(folder, 'empty.json'), '\n');
+  expect(await codeOf(bundle, '--report', join(folder, 'empty.json'))).toBe('BAD_REPORT');
+  const taken = createServer().listen(0, '127.0.0.1');
+  await once(taken, 'listening');
+  const { port } = taken.address() as AddressInfo;
+  expect(await codeOf(bundle, `--port=${port}`)).toBe('PORT_IN_USE');
+  taken.close();
   spy.mockRestore();
 });
