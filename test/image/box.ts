@@ -6,6 +6,8 @@
  */
 
 import { type ChildProcess, spawn } from 'node:child_process';
+import { readlinkSync } from 'node:fs';
+import { basename } from 'node:path';
 import type { Readable } from 'node:stream';
 
 /** What a process sees. */
@@ -60,7 +62,7 @@ export async function start(box: Box, words: readonly string[]): Promise<Running
     ended,
     exec: (command, limitMs = EXEC_MS) => runIn(first, box, command, limitMs),
     async stop(signal, limitMs) {
-      process.kill(first, signal);
+      send(first, signal);
       let killed = false;
       const timer = setTimeout(() => {
         killed = true;
@@ -71,6 +73,15 @@ export async function start(box: Box, words: readonly string[]): Promise<Running
       return { code: killed ? null : code, output };
     },
   };
+}
+
+function send(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    // It has ended by itself.
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
 }
 
 function describe({ root, env, folder, binds, network, readOnly }: Box): string[] {
@@ -116,7 +127,24 @@ async function firstPid(child: ChildProcess, ended: Promise<Ended>, read: () => 
   });
   const pid = await Promise.race([said, ended.then(() => undefined)]);
   if (pid === undefined) throw new Error(`no box could be made: ${read().trim()}`);
+  // It is told before the root is changed.
+  let hasEnded = false;
+  void ended.then(() => {
+    hasEnded = true;
+  });
+  while (!hasEnded && programOf(pid) === 'bwrap') await new Promise((waited) => setTimeout(waited, 5));
   return pid;
+}
+
+/** Undefined when the process is gone. */
+function programOf(pid: number): string | undefined {
+  try {
+    return basename(readlinkSync(`/proc/${pid}/exe`));
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ESRCH') return undefined;
+    throw error;
+  }
 }
 
 function follow(child: ChildProcess): { read(): string; readonly ended: Promise<Ended> } {

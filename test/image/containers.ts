@@ -109,11 +109,12 @@ export function listContainerChecks(image: Image, place: Place): Check[] {
       run: async () => {
         const input = JSON.stringify({ texts: ['one two', 'three'] });
         const done = await once('run', AGENT, '--input', input, '--json');
-        const runs = join(volumeOf(place, image.env['TRACEBOND_HOME'] ?? ''), 'runs');
-        const file = existsSync(runs) ? readdirSync(runs).find((name) => name.endsWith('.trace')) : undefined;
-        bundle = `${image.env['TRACEBOND_HOME']}/runs/${file}`;
-        if (file === undefined) return [`no trace: ${done.output.slice(-1000)}`];
-        return [...faultOf(done, 0, /"total": ?3/), ...faultOf(await once('verify', bundle), 0, /./)];
+        const said = /^\{"run".*$/m.exec(done.output)?.[0] ?? '{}';
+        const { bundle: path, verify } = JSON.parse(said) as { readonly bundle?: string; readonly verify?: string };
+        const faults = faultOf(done, 0, /"counts":\[2,1\],"total":3/);
+        if (path === undefined || verify === undefined) return [...faults, 'no bundle'];
+        bundle = path;
+        return [...faults, ...faultOf(await once(...verify.split(' ').slice(1)), 0, /./)];
       },
     },
     serve(
@@ -126,8 +127,8 @@ export function listContainerChecks(image: Image, place: Place): Check[] {
       run: async () => {
         const running = await start(box, command('inspect', bundle, '--no-open', '--port', String(PORT)));
         try {
-          await until(running, /^http:/m);
-          return faultOf(await exchange(running, PORT, '/', ''), 0, /^200 .*<!doctype html>/im);
+          const [, path = ''] = await until(running, /^http:\/\/[^/\s]+(\/\S*)$/m);
+          return faultOf(await exchange(running, PORT, path, ''), 0, /^200 .*<!doctype html>/im);
         } finally {
           await running.stop('SIGTERM', STOP_MS);
         }
@@ -238,13 +239,15 @@ function exchange(running: Running, port: number, path: string, key: string, bod
   return running.exec(['node', '--input-type=module', '-e', program, url, key, body ?? '']);
 }
 
-async function until(running: Running, pattern: RegExp): Promise<void> {
+async function until(running: Running, pattern: RegExp): Promise<RegExpExecArray> {
   const deadline = performance.now() + LISTEN_MS;
   let ended = false;
   void running.ended.then(() => {
     ended = true;
   });
-  while (!pattern.test(running.output())) {
+  for (;;) {
+    const found = pattern.exec(running.output());
+    if (found !== null) return found;
     if (ended || performance.now() > deadline) throw new Error(`not ${pattern}: ${running.output().slice(-1000)}`);
     await new Promise((waited) => setTimeout(waited, 50));
   }
