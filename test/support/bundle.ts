@@ -12,17 +12,19 @@ import { buildSync } from 'esbuild';
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
 /**
- * Bundles a program into a folder of its own, where it finds the installed packages; what it loads late stays in files of their own. Nothing
+ * Bundles programs into a folder of their own, where they find the installed packages; what they load late stays in files of its own. Nothing
  * runs on when it returns.
  *
  * @param path - of the source, below the root of the repository, ending in `.ts`
- * @returns path of the bundle
+ * @param more - of programs beside it, which it starts
+ * @returns path of the first bundle
  */
-export function bundleInto(folder: string, path: string): string {
+export function bundleInto(folder: string, path: string, ...more: readonly string[]): string {
   mkdirSync(folder, { recursive: true });
   buildSync({
-    entryPoints: [join(ROOT, path)],
+    entryPoints: [path, ...more].map((source) => join(ROOT, source)),
     outdir: folder,
+    entryNames: '[name]',
     bundle: true,
     splitting: true,
     packages: 'external',

@@ -8,12 +8,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createReadStream } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
 import { fromHex, type Hex, toHex } from '../../attest/core/bytes.ts';
 import { addressOf } from '../../attest/sign/secp256k1.ts';
 import { signApproval } from '../../attest/trace/approval.ts';
@@ -24,12 +22,14 @@ import { verifyBundle } from '../../attest/verify/verifier.ts';
 import { createRequest, OFF_CHAIN } from '../../runtime/plan.ts';
 import { createExecutor } from '../../runtime/replay.ts';
 import { isOver, type RunStatus } from '../../runtime/run-status.ts';
+import { bundleInto } from './bundle.ts';
 import { APPROVER_KEY, KILLED_AGENTS, killedAgents, killedInput } from './kill-agents.ts';
-import type { FromChild, KilledRequest, KillSetup, ToChild } from './kill-child.ts';
+import type { FromChild, KillSetup, ToChild } from './kill-child.ts';
 import { startCountingServer } from './kill-server.ts';
 import { inThreadVm, meterEngine } from './kill-vm.ts';
 import { type Random, seededRandom } from './random.ts';
 import { CALLER_KEY, OPERATOR, toyRecomputer } from './toy-run.ts';
+import type { TrialRequest } from './trial-child.ts';
 
 /** One folder of runs. */
 export type KillGroup = {
@@ -88,27 +88,18 @@ export function emptyReport(): KillReport {
 /** Bundles the process that is killed, so that it starts in a tenth of a second, and meters the engine. */
 export async function openKillBench(): Promise<KillBench> {
   const folder = await mkdtemp(join(tmpdir(), 'tracebond-kill-'));
-  const root = fileURLToPath(new URL('../../', import.meta.url));
   // Beside it, under the names that the sandbox looks for, the programs of sandbox processes.
-  await build({
-    entryPoints: ['test/support/kill-child.ts', 'runtime/sandbox/process-child.ts', 'runtime/sandbox/worker.ts'].map(
-      (path) => join(root, path),
-    ),
-    outdir: folder,
-    entryNames: '[name]',
-    bundle: true,
-    packages: 'external',
-    platform: 'node',
-    format: 'esm',
-    logLevel: 'silent',
-  });
-  await writeFile(join(folder, 'package.json'), '{"type":"module"}\n');
-  await symlink(join(root, 'node_modules'), join(folder, 'node_modules'));
+  const program = bundleInto(
+    folder,
+    'test/support/kill-child.ts',
+    'runtime/sandbox/process-child.ts',
+    'runtime/sandbox/worker.ts',
+  );
   const { digest, bytes } = await meterEngine();
   const path = join(folder, 'engine.wasm');
   await writeFile(path, bytes);
   return {
-    program: join(folder, 'kill-child.js'),
+    program,
     engine: { digest, path },
     close: () => rm(folder, { recursive: true, force: true }),
   };
@@ -153,7 +144,7 @@ class Trial {
   readonly #random: Random;
   readonly #folder: string;
   readonly #origin: string;
-  readonly #asked: { readonly agent: string; readonly request: KilledRequest; run: Hex | undefined }[] = [];
+  readonly #asked: { readonly agent: string; readonly request: TrialRequest; run: Hex | undefined }[] = [];
   readonly #statuses = new Map<Hex, RunStatus>();
   #kills = 0;
 

@@ -6,16 +6,15 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
 import type { Hex } from '../../attest/core/bytes.ts';
 import { openRunManager } from '../../runtime/manager.ts';
 import type { RunManager } from '../../runtime/manager-types.ts';
 import { OFF_CHAIN } from '../../runtime/plan.ts';
 import { openRedisMachinery } from '../../runtime/queue/redis-machinery.ts';
+import { bundleInto } from './bundle.ts';
 import { inThreadVm, type MeteredEngine, meterEngine } from './kill-vm.ts';
 import type { Random } from './random.ts';
 import { workedAgents } from './redis-agents.ts';
@@ -48,18 +47,7 @@ export type WorkerProcess = {
 /** Bundles the program of workers, so that one starts in half a second, and meters the engine. */
 export async function openWorkerBench(): Promise<WorkerBench> {
   const folder = await mkdtemp(join(tmpdir(), 'tracebond-workers-'));
-  const root = fileURLToPath(new URL('../../', import.meta.url));
-  await build({
-    entryPoints: [join(root, 'test/support/redis-child.ts')],
-    outdir: folder,
-    bundle: true,
-    packages: 'external',
-    platform: 'node',
-    format: 'esm',
-    logLevel: 'silent',
-  });
-  await writeFile(join(folder, 'package.json'), '{"type":"module"}\n');
-  await symlink(join(root, 'node_modules'), join(folder, 'node_modules'));
+  const program = bundleInto(folder, 'test/support/redis-child.ts');
   const engine = await meterEngine();
   const path = join(folder, 'engine.wasm');
   await writeFile(path, engine.bytes);
@@ -69,7 +57,7 @@ export async function openWorkerBench(): Promise<WorkerBench> {
     async start(setup) {
       const own = join(folder, `${setup.prefix}-${setup.home}`);
       await mkdir(own, { recursive: true });
-      return startWorker(join(folder, 'redis-child.js'), {
+      return startWorker(program, {
         ...setup,
         folder: own,
         engine: { digest: engine.digest, path },

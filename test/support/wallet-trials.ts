@@ -8,12 +8,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createReadStream } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
 import { startAnvil } from '../../attest/bond/anvil.ts';
 import { fromHex, type Hex, toHex } from '../../attest/core/bytes.ts';
 import { addressOf } from '../../attest/sign/secp256k1.ts';
@@ -24,9 +22,11 @@ import { verifyBundle } from '../../attest/verify/verifier.ts';
 import { createRequest, OFF_CHAIN } from '../../runtime/plan.ts';
 import { createExecutor } from '../../runtime/replay.ts';
 import { isOver, type RunStatus } from '../../runtime/run-status.ts';
+import { bundleInto } from './bundle.ts';
 import { inThreadVm, meterEngine } from './kill-vm.ts';
 import { type Random, seededRandom } from './random.ts';
 import { CALLER_KEY, OPERATOR, toyRecomputer } from './toy-run.ts';
+import type { TrialRequest } from './trial-child.ts';
 import {
   APPROVAL_ABOVE,
   PAYING_AGENTS,
@@ -39,7 +39,7 @@ import {
   payingAgents,
   walletOf,
 } from './wallet-agents.ts';
-import type { FromWalletChild, PaymentRequest, ToWalletChild, WalletSetup } from './wallet-child.ts';
+import type { FromWalletChild, ToWalletChild, WalletSetup } from './wallet-child.ts';
 
 /** One folder of runs. */
 export type WalletGroup = { readonly seed: number; readonly kills: number; readonly runs: number };
@@ -83,19 +83,7 @@ export function emptyWalletReport(): WalletReport {
 /** Bundles the process that is killed, meters the engine, starts a chain and puts coins into the wallets. */
 export async function openWalletBench(): Promise<WalletBench> {
   const folder = await mkdtemp(join(tmpdir(), 'tracebond-wallet-'));
-  const root = fileURLToPath(new URL('../../', import.meta.url));
-  await build({
-    entryPoints: [join(root, 'test/support/wallet-child.ts')],
-    outdir: folder,
-    bundle: true,
-    splitting: true,
-    packages: 'external',
-    platform: 'node',
-    format: 'esm',
-    logLevel: 'silent',
-  });
-  await writeFile(join(folder, 'package.json'), '{"type":"module"}\n');
-  await symlink(join(root, 'node_modules'), join(folder, 'node_modules'));
+  const program = bundleInto(folder, 'test/support/wallet-child.ts');
   const { digest, bytes } = await meterEngine();
   const path = join(folder, 'engine.wasm');
   await writeFile(path, bytes);
@@ -103,7 +91,7 @@ export async function openWalletBench(): Promise<WalletBench> {
   const rpcUrl = `http://127.0.0.1:${anvil.port}`;
   for (const agent of PAYING_AGENTS) await askChain(rpcUrl, 'anvil_setBalance', [walletOf(agent), '0xde0b6b3a7640000']);
   return {
-    program: join(folder, 'wallet-child.js'),
+    program,
     engine: { digest, path },
     rpcUrl,
     close: async () => {
@@ -184,7 +172,7 @@ class Trial {
   readonly #random: Random;
   readonly #asked: {
     readonly agent: string;
-    readonly request: PaymentRequest;
+    readonly request: TrialRequest;
     readonly payments: readonly (Payment & { readonly fate: Fate })[];
     run: Hex | undefined;
   }[] = [];
