@@ -68,13 +68,22 @@ export function fetchFrom(origin: string, more: { readonly idempotent?: boolean 
   } as const;
 }
 
-/** Opens a manager; every port may be replaced. */
+/** Opens a manager over a folder; every port may be replaced. */
 export function openManaged(
   vm: Vm,
   folder: string,
   agents: readonly ManagedAgent[],
   ports: Partial<ManagerPorts> = {},
   maxActive?: number,
+) {
+  return openManagedBy(vm, { folder, agents, ...defined({ maxActive }) }, ports);
+}
+
+/** Opens a manager over whatever machinery; every port may be replaced. */
+export function openManagedBy(
+  vm: Vm,
+  options: Parameters<typeof openRunManager>[1],
+  ports: Partial<ManagerPorts> = {},
 ) {
   return openRunManager(
     {
@@ -87,6 +96,6 @@ export function openManaged(
       identity: TOY_IDENTITY,
       ...ports,
     },
-    { folder, agents, ...defined({ maxActive }) },
+    options,
   );
 }

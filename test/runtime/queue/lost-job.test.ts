@@ -1,22 +1,18 @@
 /** A worker that loses its job in the middle of a run. */
 
-import { randomBytes } from 'node:crypto';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { expect, it, onTestFinished } from 'vitest';
 import type { Hex } from '../../../attest/core/bytes.ts';
 import { hashGuestCode } from '../../../attest/trace/guest.ts';
-import { openRunManager } from '../../../runtime/manager.ts';
-import { OFF_CHAIN } from '../../../runtime/plan.ts';
 import { openEmbeddedInbox } from '../../../runtime/queue/embedded-inbox.ts';
 import { openEmbeddedQueue } from '../../../runtime/queue/embedded-queue.ts';
 import { openFileStore } from '../../../runtime/queue/file-store.ts';
 import type { RunQueue } from '../../../runtime/queue/ports.ts';
 import { sharedInThreadVm } from '../../support/kill-vm.ts';
-import { fetchFrom, managed } from '../../support/managed.ts';
+import { fetchFrom, managed, openManagedBy } from '../../support/managed.ts';
 import { until } from '../../support/queue-suite.ts';
 import { temporaryFolder } from '../../support/temporary.ts';
-import { OPERATOR_KEY, TOY_IDENTITY, toyClient } from '../../support/toy-run.ts';
 
 it('leaves the run and its child runs as they stand, and whoever takes it up goes on with both', async () => {
   const held: ServerResponse[] = [];
@@ -48,21 +44,13 @@ it('leaves the run and its child runs as they stand, and whoever takes it up goe
         return handle({ run, lost: signal.signal });
       }),
   };
-  const manager = await openRunManager(
-    {
-      vm: await sharedInThreadVm(),
-      inference: toyClient,
-      now: Date.now,
-      random: () => Uint8Array.from(randomBytes(32)),
-      key: OPERATOR_KEY,
-      deployment: OFF_CHAIN,
-      identity: TOY_IDENTITY,
-      onFault: (_run, error) => void faults.push(error),
-    },
+  const manager = await openManagedBy(
+    await sharedInThreadVm(),
     {
       machinery: { queue, store: await openFileStore(temporaryFolder()), inbox: openEmbeddedInbox(), isShared: false },
       agents: [parent, child],
     },
+    { onFault: (_run, error) => void faults.push(error) },
   );
   onTestFinished(() => manager.close());
   const { run } = await manager.create({ agent: 'parent', input: null });

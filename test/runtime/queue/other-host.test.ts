@@ -1,17 +1,14 @@
 /** Workers of two versions: a run goes on only where it gives the same again. */
 
-import { randomBytes } from 'node:crypto';
 import { expect, it, onTestFinished } from 'vitest';
-import { openRunManager } from '../../../runtime/manager.ts';
-import { OFF_CHAIN } from '../../../runtime/plan.ts';
 import { openRedisMachinery } from '../../../runtime/queue/redis-machinery.ts';
 import { RecoveryError } from '../../../runtime/recovery.ts';
 import { sharedInThreadVm } from '../../support/kill-vm.ts';
-import { managed } from '../../support/managed.ts';
+import { managed, openManagedBy } from '../../support/managed.ts';
 import { until } from '../../support/queue-suite.ts';
 import { startRedis } from '../../support/redis-server.ts';
 import { temporaryFolder } from '../../support/temporary.ts';
-import { OPERATOR_KEY, TOY_IDENTITY, toyClient } from '../../support/toy-run.ts';
+import { TOY_IDENTITY } from '../../support/toy-run.ts';
 
 it('a worker with another model leaves a run to one that has its own', async () => {
   const redis = await startRedis();
@@ -20,18 +17,10 @@ it('a worker with another model leaves a run to one that has its own', async () 
     const faults: unknown[] = [];
     const onFault = (_run: unknown, error: unknown) => void faults.push(error);
     const machinery = await openRedisMachinery({ url: redis.url, folder: temporaryFolder(), onFault });
-    const manager = await openRunManager(
-      {
-        vm: await sharedInThreadVm(),
-        inference: toyClient,
-        now: Date.now,
-        random: () => Uint8Array.from(randomBytes(32)),
-        key: OPERATOR_KEY,
-        deployment: OFF_CHAIN,
-        identity: { ...TOY_IDENTITY, tokenizer },
-        onFault,
-      },
+    const manager = await openManagedBy(
+      await sharedInThreadVm(),
       { machinery, agents: [managed('one', 'return 1;')], works },
+      { identity: { ...TOY_IDENTITY, tokenizer }, onFault },
     );
     onTestFinished(() => manager.close());
     return { manager, faults };

@@ -1,17 +1,13 @@
 /** Runs whose queue or store fails in the middle of them: they are tried again where others may, and not given up. */
 
-import { randomBytes } from 'node:crypto';
 import { expect, it, onTestFinished } from 'vitest';
-import { openRunManager } from '../../../runtime/manager.ts';
-import { OFF_CHAIN } from '../../../runtime/plan.ts';
 import { openEmbeddedInbox } from '../../../runtime/queue/embedded-inbox.ts';
 import { QueueError } from '../../../runtime/queue/errors.ts';
 import { openFileStore } from '../../../runtime/queue/file-store.ts';
 import type { JobEnd, RunInbox, RunJob, RunQueue } from '../../../runtime/queue/ports.ts';
 import { sharedInThreadVm } from '../../support/kill-vm.ts';
-import { managed } from '../../support/managed.ts';
+import { managed, openManagedBy } from '../../support/managed.ts';
 import { temporaryFolder } from '../../support/temporary.ts';
-import { OPERATOR_KEY, TOY_IDENTITY, toyClient } from '../../support/toy-run.ts';
 
 /** A manager whose jobs the test hands out, and whose inbox fails the first time that a run listens. */
 async function open(isShared: boolean) {
@@ -35,21 +31,10 @@ async function open(isShared: boolean) {
       return sound.attach(run, control);
     },
   };
-  const manager = await openRunManager(
-    {
-      vm: await sharedInThreadVm(),
-      inference: toyClient,
-      now: Date.now,
-      random: () => Uint8Array.from(randomBytes(32)),
-      key: OPERATOR_KEY,
-      deployment: OFF_CHAIN,
-      identity: TOY_IDENTITY,
-    },
-    {
-      machinery: { queue, inbox, store: await openFileStore(temporaryFolder()), isShared },
-      agents: [managed('one', 'return 1;')],
-    },
-  );
+  const manager = await openManagedBy(await sharedInThreadVm(), {
+    machinery: { queue, inbox, store: await openFileStore(temporaryFolder()), isShared },
+    agents: [managed('one', 'return 1;')],
+  });
   onTestFinished(() => manager.close());
   const { run } = await manager.create({ agent: 'one', input: null });
   return { manager, run, work: () => handle({ run, lost: new AbortController().signal }) };
