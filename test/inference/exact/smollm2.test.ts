@@ -19,7 +19,7 @@ import { describeSmolLM2 } from '../../support/smollm2.ts';
 const POSITIONS = 64;
 
 /** Positions that the reference, which is slow, computes here; the golden digests of these and of all are its. */
-const REFERENCED = 24;
+const REFERENCED = 12;
 
 /** Positions of each of 8 sequences in one batch. */
 const SHARED = 6;
@@ -39,8 +39,8 @@ const ENGINES: readonly { readonly name: string; readonly threads: number; reado
 
 const openOrt = loadNodeProducts();
 
-/** SHA-256 over the logits of the first 24 positions of the text, `[24, 49152]` binary32, little-endian; of the reference. */
-const GOLDEN_REFERENCED = '285e55da398774de2c2fc287549229665a89f962cf324993e7fc7cc6dbe3d13d';
+/** SHA-256 over the logits of the first 12 positions of the text, `[12, 49152]` binary32, little-endian; of the reference. */
+const GOLDEN_REFERENCED = '76b4619f8f4043e3337557e400628b60472c0e99a765049954b7aa5898152658';
 
 /** The same of the first 64 positions. */
 const GOLDEN = '216b5b33cf14ce48869b3c1fdbf525da51b90c963bf601fec04980e3cf593bd3';
