@@ -57,6 +57,10 @@ export async function start(box: Box, words: readonly string[]): Promise<Running
   });
   const { read, ended } = follow(child);
   const first = await firstPid(child, ended, read);
+  // All in the box ends with its first process.
+  const kill = () => send(first, 'SIGKILL');
+  process.once('exit', kill);
+  void ended.then(() => process.off('exit', kill));
   return {
     output: read,
     ended,
@@ -66,7 +70,7 @@ export async function start(box: Box, words: readonly string[]): Promise<Running
       let killed = false;
       const timer = setTimeout(() => {
         killed = true;
-        child.kill('SIGKILL');
+        send(first, 'SIGKILL');
       }, limitMs);
       const { code, output } = await ended;
       clearTimeout(timer);
@@ -99,7 +103,19 @@ function describe({ root, env, folder, binds, network, readOnly }: Box): string[
 function asUser(user: string): string[] {
   if (user === '0:0') return [];
   const [uid = '', gid = ''] = user.split(':');
-  return ['setpriv', '--reuid', uid, '--regid', gid, '--clear-groups', '--bounding-set=-all', '--no-new-privs', '--'];
+  return [
+    'setpriv',
+    '--reuid',
+    uid,
+    '--regid',
+    gid,
+    '--clear-groups',
+    '--bounding-set=-all',
+    '--no-new-privs',
+    '--pdeathsig',
+    'KILL',
+    '--',
+  ];
 }
 
 async function runIn(first: number, box: Box, words: readonly string[], limitMs: number): Promise<Ended> {
