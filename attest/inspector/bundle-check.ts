@@ -174,7 +174,7 @@ export class BundleChecker {
     const { falsehood } = evidence;
     const sound = fault === undefined ? count.records : Math.min(count.records, fault.step);
     this.sound = sound;
-    if (fault !== undefined) await this.#listRest(fault);
+    if (fault !== undefined) await this.#listRest(fault, onRows);
     this.#tell(onRows);
     // What the head of the faulty record should say, where that much could be computed.
     if (reader.computed?.index === BigInt(this.digests.length)) this.#keep(reader.computed);
@@ -243,7 +243,7 @@ export class BundleChecker {
   }
 
   /** Rows of what stands from the fault on, by shape alone; those of the records before it were told. */
-  async #listRest(fault: CheckFault): Promise<void> {
+  async #listRest(fault: CheckFault, onRows: (rows: readonly Row[]) => void): Promise<void> {
     const told = this.digests.length;
     const from = this.lines.records[told]?.start ?? (told === 0 ? 0 : (this.lines.records[told - 1]?.end ?? 0));
     // The first reading stopped inside the file: places from here on are found anew.
@@ -254,6 +254,7 @@ export class BundleChecker {
         if (!complete || bytes[2] !== 0x72 || bytes.length < 3) continue;
         const { head, body } = looseRecord(bytes);
         this.#add(index, head, body, false);
+        if (this.#rows.length >= BATCH) this.#tell(onRows);
         index += 1;
       }
     } catch (error) {
@@ -263,8 +264,10 @@ export class BundleChecker {
     const kept = this.lines.records.slice(0, told);
     const checkpoints = this.lines.checkpoints.filter((line) => line.start < from);
     const whole = new LineMap(rest.position);
-    whole.records.push(...kept, ...rest.records);
-    whole.checkpoints.push(...checkpoints, ...rest.checkpoints.map((line) => ({ ...line, after: line.after + told })));
+    // One by one: as arguments of a call they would be too many.
+    for (const span of [kept, rest.records].flat()) whole.records.push(span);
+    for (const line of checkpoints) whole.checkpoints.push(line);
+    for (const line of rest.checkpoints) whole.checkpoints.push({ ...line, after: line.after + told });
     whole.count = told + rest.count;
     this.lines = whole;
     // Not even the line of the faulty record is there: the fault has a place of its own in the list.

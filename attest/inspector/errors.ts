@@ -11,8 +11,6 @@ export type InspectorErrorCode =
   | 'NO_SUCH_BUNDLE'
   /** The folder holds no `.trace` file. */
   | 'NO_BUNDLES'
-  /** The file is shorter than it was when its length was told; the reader's connection breaks off. */
-  | 'BUNDLE_CHANGED'
   /** The built page is not where it should be. */
   | 'PAGE_MISSING'
   | 'PORT_IN_USE'

@@ -211,18 +211,14 @@ async function sendBundle(request: IncomingMessage, response: ServerResponse, { 
   try {
     // A run that is going on appends: what comes after the length that was told is not sent.
     let left = end - start;
-    await pipeline(
-      createReadStream(path, { start, end: end - 1, highWaterMark: 1 << 18 }),
-      async function* whole(pieces: AsyncIterable<Buffer>) {
-        for await (const piece of pieces) {
-          left -= piece.length;
-          yield piece;
-        }
-        // A file that became shorter meanwhile: the reader would wait for the rest.
-        if (left > 0) throw new InspectorError('BUNDLE_CHANGED', `${path} became shorter while it was read`);
-      },
-      response,
-    );
+    const file = createReadStream(path, { start, end: end - 1, highWaterMark: 1 << 18 });
+    file.on('data', (piece) => {
+      left -= piece.length;
+    });
+    await pipeline(file, response, { end: false });
+    // A file that became shorter meanwhile: the reader would wait for the rest.
+    if (left > 0) response.destroy();
+    else response.end();
   } catch (error) {
     // A reader that leaves is no fault; for any other the broken-off answer is all that can still be said.
     if ((error as NodeJS.ErrnoException).code !== 'ERR_STREAM_PREMATURE_CLOSE') response.destroy();

@@ -236,6 +236,7 @@ describe('records that are made to be heavy', () => {
     ['a head that nests 200,000 deep', `{"record":{"body":{},"head":{"kind":${deep}}}}\n`],
     ['a field of a megabyte', `{"record":{"body":{},"head":{"kind":"${'k'.repeat(1_000_000)}"}}}\n`],
     ['50,000 payload lines', `{"record":{"body":{},"head":{}}}\n${'{"payload":{}}\n'.repeat(50_000)}`],
+    ['210,000 records', '{"record":{}}\n'.repeat(210_000)],
     [
       'names of a prototype',
       '{"record":{"__proto__":{"head":1},"body":{"constructor":1},"head":{"__proto__":{"kind":"x"}}}}\n',
