@@ -198,6 +198,8 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
   it('shows each way of tampering in red at its record', async () => {
     const page = await open('#/run/honest');
     for (const [i, { name, step, code }] of faults.entries()) {
+      // Of the stored hashes one here; all of them are looked at without a browser.
+      if (name.startsWith('a stored hash') && !name.endsWith('post')) continue;
       await page.goto(`${inspector.url}#/run/fault-${i}/step/${step}`);
       await page.waitForSelector('[data-claim=checked][data-level=bad]');
       const row = page.locator(`.row[data-index="${step}"]`);
