@@ -57,7 +57,7 @@ LABEL org.opencontainers.image.title="tracebond" \
   org.opencontainers.image.description="A verifiable AI-agent runtime" \
   org.opencontainers.image.version="0.1.0" \
   org.opencontainers.image.licenses="Apache-2.0" \
-  org.opencontainers.image.base.name="docker.io/library/node:20.20.2-bookworm-slim" \
+  org.opencontainers.image.base.name="node:20.20.2-bookworm-slim" \
   org.opencontainers.image.base.digest="sha256:2cf067cfed83d5ea958367df9f966191a942351a2df77d6f0193e162b5febfc0"
 # By number, so that Kubernetes sees that it is not root.
 USER 1000:1000
