@@ -120,7 +120,7 @@ describeSmolLM2('SmolLM2 in the exact form', (path) => {
       expect(same(logits[0], expected.logits.subarray(0, SHARED * vocabulary))).toBe(true);
     });
 
-    // One thread and four: in `request-batch.test.ts`, with smaller models.
+    // One thread: in `request-batch.test.ts`, with smaller models.
     if (threads !== 2) return;
     it('gives each of 32 requests of mixed lengths in one batch what it gets alone, padded or not', {
       timeout: 120_000,
