@@ -5,8 +5,6 @@
  * @module
  */
 
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { createReadStream } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -30,6 +28,7 @@ import { inThreadVm, meterEngine } from './kill-vm.ts';
 import { type Random, seededRandom } from './random.ts';
 import { CALLER_KEY, OPERATOR, toyRecomputer } from './toy-run.ts';
 import type { TrialRequest } from './trial-child.ts';
+import { startTrialProcess, type TrialProcess } from './trial-process.ts';
 
 /** One folder of runs. */
 export type KillGroup = {
@@ -64,9 +63,6 @@ export type KillBench = {
   readonly engine: NonNullable<KillSetup['engine']>;
   close(): Promise<void>;
 };
-
-/** Without any word of a process for so long, something hangs. */
-const SILENCE_MS = 40_000;
 
 /** An empty report. */
 export function emptyReport(): KillReport {
@@ -224,62 +220,42 @@ class Trial {
   async #once(): Promise<boolean> {
     const moment = this.#moment();
     const walled = this.#random.chance(20);
-    const child = spawn(process.execPath, [this.#bench.program], { stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
-    let complaint = '';
-    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      if (complaint.length < 4000) complaint += text;
-    });
-    const gone = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
     let last = 'start';
     let records = 0;
     let killed = false;
-    let heard = performance.now();
+    const trial = startTrialProcess<ToChild, FromChild>(this.#bench.program, (message) => {
+      if (message.type !== 'record') return this.#take(message, trial.say);
+      last = message.kind;
+      records += 1;
+      if (killed || moment === undefined || !('records' in moment) || records <= moment.records) return;
+      if (moment.delayMs === 0) kill();
+      else setTimeout(kill, moment.delayMs);
+    });
     const kill = () => {
       killed = true;
-      child.kill('SIGKILL');
+      trial.child.kill('SIGKILL');
     };
-    const say = (message: ToChild) => {
-      if (child.connected) child.send(message, () => undefined);
-    };
-    child.on('message', (message: FromChild) => {
-      heard = performance.now();
-      if (message.type === 'record') {
-        last = message.kind;
-        records += 1;
-        if (!killed && moment !== undefined && 'records' in moment && records > moment.records) {
-          if (moment.delayMs === 0) kill();
-          else setTimeout(kill, moment.delayMs);
-        }
-      } else {
-        this.#take(message, say);
-      }
-    });
     const engine = walled ? undefined : this.#bench.engine;
-    say({ type: 'setup', setup: { folder: this.#folder, origin: this.#origin, engine } });
+    trial.say({ type: 'setup', setup: { folder: this.#folder, origin: this.#origin, engine } });
     const timer = moment !== undefined && 'afterStartMs' in moment ? setTimeout(kill, moment.afterStartMs) : undefined;
-    const watched = this.#watch(child, say, () => performance.now() - heard, moment);
-    const [[code, signal]] = await Promise.all([gone, watched]);
+    const [[code, signal]] = await Promise.all([trial.gone, this.#watch(trial, moment)]);
     clearTimeout(timer);
     if (killed && signal === 'SIGKILL') {
       this.#report.after.set(last, (this.#report.after.get(last) ?? 0) + 1);
       if (walled) this.#report.walled += 1;
       return false;
     }
-    if (signal !== null || code !== 0) throw new Error(`the process ended with ${signal ?? code}: ${complaint}`);
+    if (signal !== null || code !== 0)
+      throw new Error(`the process ended with ${signal ?? code}: ${trial.complaint()}`);
     return true;
   }
 
   /** Adds runs while kills are left, and stops a process whose runs are over. */
-  async #watch(
-    child: ChildProcess,
-    say: (message: ToChild) => void,
-    silence: () => number,
-    moment: Moment | undefined,
-  ): Promise<void> {
+  async #watch({ child, say, isSilent }: TrialProcess<ToChild>, moment: Moment | undefined): Promise<void> {
     while (child.exitCode === null && child.signalCode === null) {
       await sleep(10);
       const isBroken = [...this.#statuses.values()].some(({ status }) => status === 'broken');
-      if (isBroken || silence() > SILENCE_MS) {
+      if (isBroken || isSilent()) {
         child.kill('SIGKILL');
         const states = [...this.#statuses.values()].map(
           ({ agent, status, error }) => `${agent} ${status} ${error?.message ?? ''}`,

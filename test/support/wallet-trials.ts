@@ -5,8 +5,6 @@
  * @module
  */
 
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { createReadStream } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -27,6 +25,7 @@ import { inThreadVm, meterEngine } from './kill-vm.ts';
 import { type Random, seededRandom } from './random.ts';
 import { CALLER_KEY, OPERATOR, toyRecomputer } from './toy-run.ts';
 import type { TrialRequest } from './trial-child.ts';
+import { startTrialProcess, type TrialProcess } from './trial-process.ts';
 import {
   APPROVAL_ABOVE,
   PAYING_AGENTS,
@@ -70,9 +69,6 @@ export type WalletBench = {
   readonly rpcUrl: string;
   close(): Promise<void>;
 };
-
-/** Without any word of a process for so long, something hangs. */
-const SILENCE_MS = 40_000;
 
 /** An empty report. */
 export function emptyWalletReport(): WalletReport {
@@ -290,48 +286,38 @@ class Trial {
       ? { stage: random.pick(stages), after: random.below(most), delayMs: random.chance(60) ? 0 : random.below(6) }
       : undefined;
     const killAfter = isLast || bySelf ? undefined : 150 + random.below(400);
-    const child = spawn(process.execPath, [this.#bench.program], { stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
-    let complaint = '';
-    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      if (complaint.length < 4000) complaint += text;
-    });
-    const gone = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
     let last = 'start';
-    let heard = performance.now();
-    const say = (message: ToWalletChild) => {
-      if (child.connected) child.send(message, () => undefined);
-    };
-    child.on('message', (message: FromWalletChild) => {
-      heard = performance.now();
+    const trial = startTrialProcess<ToWalletChild, FromWalletChild>(this.#bench.program, (message) => {
       if (message.type === 'stage') last = message.stage;
-      else this.#take(message, say);
+      else this.#take(message, trial.say);
     });
+    const { child, say } = trial;
     const { engine, rpcUrl } = this.#bench;
     say({ type: 'setup', setup: { folder: this.#folder, rpcUrl, engine, dies } });
     const timer = killAfter === undefined ? undefined : setTimeout(() => child.kill('SIGKILL'), killAfter);
     while (child.exitCode === null && child.signalCode === null) {
       await sleep(10);
-      if (this.#isStuck(performance.now() - heard)) child.kill('SIGKILL');
+      if (this.#isStuck(trial)) child.kill('SIGKILL');
       else if (this.#asked.every(({ run }) => run !== undefined && this.#isOver(run))) say({ type: 'stop' });
     }
-    const [code, signal] = await gone;
+    const [code, signal] = await trial.gone;
     clearTimeout(timer);
-    if (this.#isStuck(performance.now() - heard)) {
+    if (this.#isStuck(trial)) {
       const states = [...this.#statuses.values()].map(
         ({ agent, status, error }) => `${agent} ${status} ${error?.message}`,
       );
-      throw new Error(`nothing moves, or a run is broken: ${states.join(', ')} ${complaint}`);
+      throw new Error(`nothing moves, or a run is broken: ${states.join(', ')} ${trial.complaint()}`);
     }
     if (signal === 'SIGKILL') {
       this.#report.after.set(last, (this.#report.after.get(last) ?? 0) + 1);
       return false;
     }
-    if (code !== 0) throw new Error(`the process ended with ${signal ?? code}: ${complaint}`);
+    if (code !== 0) throw new Error(`the process ended with ${signal ?? code}: ${trial.complaint()}`);
     return true;
   }
 
-  #isStuck(silence: number): boolean {
-    return silence > SILENCE_MS || [...this.#statuses.values()].some(({ status }) => status === 'broken');
+  #isStuck({ isSilent }: TrialProcess<ToWalletChild>): boolean {
+    return isSilent() || [...this.#statuses.values()].some(({ status }) => status === 'broken');
   }
 
   #isOver(run: Hex): boolean {
