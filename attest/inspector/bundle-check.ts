@@ -19,6 +19,7 @@ import { faultOf } from '../verify/verdict.ts';
 import { type AnswerCheck, EvidenceChecks, type Falsehood } from './evidence.ts';
 import { LineMap, MAX_SPANS } from './line-map.ts';
 import { fields, type Row, toRow } from './row.ts';
+import { Summarizer, type Summary } from './summary.ts';
 
 /** The bytes of a bundle, wherever they lie. */
 export type BundleFile = {
@@ -84,6 +85,8 @@ export type BundleCheck = {
   /** Payloads whose commitment was computed here. */
   readonly payloads: number;
   readonly receipts: { readonly checked: number; readonly unchecked: number };
+  /** What the agent did, by the records that fit; null where there is none. */
+  readonly summary: Summary | null;
   /** Milliseconds that checking took here. */
   readonly elapsedMs: number;
 };
@@ -134,6 +137,7 @@ export class BundleChecker {
     const reader = new StructureReader();
     const receipts = new ReceiptChecks();
     const evidence = new EvidenceChecks();
+    const summarizer = new Summarizer();
     const roots = new Map<number, Hex>();
     const count = new Counter();
     let fault: CheckFault | undefined;
@@ -154,6 +158,7 @@ export class BundleChecker {
         const state = reader.state as NonNullable<typeof reader.state>;
         const answer = evidence.take(sound, state);
         this.#take(sound, reader, answer);
+        summarizer.take(sound, state, answer);
         if (this.#rows.length >= BATCH) this.#tell(onRows);
         receipts.take(sound, state);
         count.take(sound, answer);
@@ -209,6 +214,7 @@ export class BundleChecker {
       answers: count.answers,
       payloads: count.payloads,
       receipts: count.receipts,
+      summary: summarizer.end(sound),
       elapsedMs: Math.round(this.#now() - began),
     };
   }

@@ -8,7 +8,7 @@ import type { JSX } from 'preact';
 import type { BundleCheck } from '../bundle-check.ts';
 import { type Claim, claimsOf, NOT_PROVED } from '../claims.ts';
 import type { SourcedReport } from '../report.ts';
-import { linkTo } from './route.ts';
+import { RecordLink } from './record-link.tsx';
 import { Digest, Name, Sign } from './text.tsx';
 
 /** Most names and digests under one claim. */
@@ -79,7 +79,9 @@ function ClaimRow({
           {step !== undefined && (
             <>
               {' '}
-              <a href={linkTo({ id, step })}>Show record {step}</a>
+              <RecordLink id={id} step={step}>
+                Show record {step}
+              </RecordLink>
             </>
           )}
         </p>

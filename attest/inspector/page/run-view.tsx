@@ -14,9 +14,11 @@ import type { SourcedReport } from '../report.ts';
 import { Claims } from './claims-view.tsx';
 import { DetailPane } from './detail-pane.tsx';
 import { type Filter, Filters, filterRows, NO_FILTER } from './filters.tsx';
+import { RecordLink } from './record-link.tsx';
 import { RecordList } from './record-list.tsx';
 import { linkTo, replaceRoute } from './route.ts';
-import { standingOf, stepsOf } from './standing.ts';
+import { divergedOf, standingOf, stepsOf } from './standing.ts';
+import { SummaryView } from './summary-view.tsx';
 import { Digest, Name, Sign, sizeText } from './text.tsx';
 import { Timeline } from './timeline.tsx';
 import { useRun } from './use-run.ts';
@@ -40,6 +42,11 @@ export function RunView(props: {
   }, [isHere, step, look]);
   const { id } = entry;
   const choose = useCallback((index: number) => replaceRoute({ id, step: index }), [id]);
+  const show = useCallback((wanted: Filter) => {
+    setFilter(wanted);
+    document.getElementById('records')?.scrollIntoView({ block: 'start' });
+    document.querySelector<HTMLElement>('.filters select')?.focus({ preventScroll: true });
+  }, []);
   const standing = useCallback(
     (index: number) => {
       const row = rows[index];
@@ -86,6 +93,7 @@ export function RunView(props: {
           <p>{trouble === undefined ? `Checking in your browser … ${rows.length} records so far` : 'Not checked.'}</p>
         )}
       </div>
+      {check !== undefined && <SummaryView check={check} id={id} diverged={divergedOf(steps)} show={show} />}
       {check !== undefined && (
         <Claims
           check={check}
@@ -142,7 +150,9 @@ function Head({
         {step !== undefined && (
           <>
             {' '}
-            <a href={linkTo({ id, step })}>Show record {step}</a>
+            <RecordLink id={id} step={step}>
+              Show record {step}
+            </RecordLink>
           </>
         )}
       </p>

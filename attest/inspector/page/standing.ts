@@ -34,6 +34,12 @@ export function stepsOf(check: BundleCheck | undefined, sourced: SourcedReport |
   return steps;
 }
 
+/** The first record that a verifier calls false. */
+export function divergedOf(steps: StepReports): number | undefined {
+  for (const { index, verdict } of steps.values()) if (verdict === 'DIVERGED') return index;
+  return undefined;
+}
+
 /** What is known of one record. `source` is that of the steps: only what was executed on this computer is called equal. */
 export function standingOf(
   row: Row,
