@@ -68,3 +68,8 @@ export function coinText(wei: string): string {
   if (wei === '0' || places.length > 9) return `${wei} wei`;
   return `${padded.slice(0, -18)}${places === '' ? '' : `.${places}`} coins (${wei} wei)`;
 }
+
+/** A digest for a place where there is no room for it: its first and last digits. */
+export function shortDigest(digest: string): string {
+  return digest.length <= 20 ? digest : `${digest.slice(0, 10)}…${digest.slice(-6)}`;
+}

@@ -306,8 +306,3 @@ class Names {
     return { count: this.count, names, others: this.#others };
   }
 }
-
-/** A digest for a place where there is no room for it: its first and last digits. */
-export function shortDigest(digest: string): string {
-  return digest.length <= 20 ? digest : `${digest.slice(0, 10)}…${digest.slice(-6)}`;
-}

@@ -5,8 +5,9 @@
  */
 
 import type { JSX } from 'preact';
-import { useMemo } from 'preact/hooks';
+import { useEffect, useMemo } from 'preact/hooks';
 import type { Row } from '../row.ts';
+import type { Found } from '../search.ts';
 import { visibleText } from '../visible-text.ts';
 
 /** A choice; empty texts choose all. */
@@ -15,15 +16,47 @@ export type Filter = { readonly kind: string; readonly class: string; readonly t
 /** All records. */
 export const NO_FILTER: Filter = { kind: '', class: '', text: '' };
 
-/** The rows that a filter chooses, in order. */
-export function filterRows(rows: readonly Row[], filter: Filter): readonly Row[] {
+/** A shorter text is not looked for in payloads: it would be everywhere. */
+const MIN_SEARCHED = 2;
+
+/** Milliseconds after the last key until payloads are searched. */
+const PATIENCE = 300;
+
+/** The text that payloads are searched for, some time after it was written; empty for none. */
+export function useSearched(filter: Filter, search: (text: string) => void): string {
+  const text = filter.text.trim();
+  const wanted = text.length < MIN_SEARCHED ? '' : text;
+  useEffect(() => {
+    // What runs is ended at once, what is new waits.
+    search('');
+    if (wanted === '') return;
+    const timer = setTimeout(() => search(wanted), PATIENCE);
+    return () => clearTimeout(timer);
+  }, [wanted, search]);
+  return wanted;
+}
+
+/**
+ * The rows that a filter chooses, in order.
+ *
+ * @param found - where its text stands in payloads
+ */
+export function filterRows(
+  rows: readonly Row[],
+  filter: Filter,
+  found: ReadonlyMap<number, string> | undefined,
+): readonly Row[] {
   const text = filter.text.trim().toLowerCase();
   if (filter.kind === '' && filter.class === '' && text === '') return rows.slice();
   return rows.filter(
     (row) =>
       (filter.kind === '' || row.kind === filter.kind) &&
       (filter.class === '' || row.class === filter.class) &&
-      (text === '' || row.label.toLowerCase().includes(text) || row.kind.includes(text) || String(row.index) === text),
+      (text === '' ||
+        found?.has(row.index) ||
+        row.label.toLowerCase().includes(text) ||
+        row.kind.includes(text) ||
+        String(row.index) === text),
   );
 }
 
@@ -34,8 +67,10 @@ export function Filters(props: {
   readonly filter: Filter;
   readonly onChange: (filter: Filter) => void;
   readonly shown: number;
+  /** What the search in payloads found; null: nothing is looked for; undefined: it goes on. */
+  readonly found: Found | null | undefined;
 }): JSX.Element {
-  const { rows, length, filter, onChange, shown } = props;
+  const { rows, length, filter, onChange, shown, found } = props;
   const kinds = useMemo(() => [...new Set(rows.map((row) => row.kind))].sort(), [rows, length]);
   const classes = useMemo(() => [...new Set(rows.map((row) => row.class))].sort(), [rows, length]);
   const choice = (label: string, name: 'kind' | 'class', values: readonly string[]) => (
@@ -59,7 +94,7 @@ export function Filters(props: {
       {choice('Kind', 'kind', kinds)}
       {choice('Class', 'class', classes)}
       <label>
-        Name or number
+        Name, number or payload text
         <input
           type="search"
           value={filter.text}
@@ -69,6 +104,8 @@ export function Filters(props: {
       </label>
       <span role="status">
         {shown} of {length} shown
+        {found === undefined && '; searching payloads …'}
+        {found?.isCut === true && `; the search ended after ${found.places.size} records`}
       </span>
     </search>
   );

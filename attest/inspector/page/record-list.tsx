@@ -21,11 +21,13 @@ const OVERSCAN = 8;
 /** A list of records. */
 export function RecordList(props: {
   readonly rows: readonly Row[];
+  /** Payloads in which the text of the filter stands, by record. */
+  readonly places: ReadonlyMap<number, string> | undefined;
   readonly step?: number;
   readonly standing: (index: number) => Standing;
   readonly choose: (index: number) => void;
 }): JSX.Element {
-  const { rows, step, standing, choose } = props;
+  const { rows, places, step, standing, choose } = props;
   const box = useRef<HTMLDivElement>(null);
   const [top, setTop] = useState(0);
   const [height, setHeight] = useState(600);
@@ -104,6 +106,7 @@ export function RecordList(props: {
               <RecordRow
                 key={row.index}
                 row={row}
+                found={places?.get(row.index)}
                 place={i}
                 count={rows.length}
                 level={level}
@@ -122,6 +125,7 @@ export function RecordList(props: {
 
 const RecordRow = memo(function RecordRow(props: {
   readonly row: Row;
+  readonly found: string | undefined;
   readonly place: number;
   readonly count: number;
   readonly level: Standing['level'];
@@ -130,7 +134,7 @@ const RecordRow = memo(function RecordRow(props: {
   readonly isActive: boolean;
   readonly choose: (index: number) => void;
 }) {
-  const { row, place, count, level, word, isSelected, isActive, choose } = props;
+  const { row, found, place, count, level, word, isSelected, isActive, choose } = props;
   return (
     // biome-ignore lint/a11y/useKeyWithClickEvents: the list listens to the keyboard
     <div
@@ -156,7 +160,14 @@ const RecordRow = memo(function RecordRow(props: {
         <Name text={row.label} />
         {row.by !== null && <span class="soft"> in {row.by}</span>}
       </span>
-      <span class="meta soft">{metaOf(row)}</span>
+      <span class="meta soft">
+        {found !== undefined && (
+          <>
+            in <Name text={found} /> ·{' '}
+          </>
+        )}
+        {metaOf(row)}
+      </span>
       <Sign level={level} word={word} />
     </div>
   );

@@ -13,7 +13,7 @@ import { headlineOf } from '../headline.ts';
 import type { SourcedReport } from '../report.ts';
 import { Claims } from './claims-view.tsx';
 import { DetailPane } from './detail-pane.tsx';
-import { type Filter, Filters, filterRows, NO_FILTER } from './filters.tsx';
+import { type Filter, Filters, filterRows, NO_FILTER, useSearched } from './filters.tsx';
 import { RecordLink } from './record-link.tsx';
 import { RecordList } from './record-list.tsx';
 import { linkTo, replaceRoute } from './route.ts';
@@ -31,11 +31,13 @@ export function RunView(props: {
   readonly hasList: boolean;
 }): JSX.Element {
   const { entry, step, canVerify, hasList } = props;
-  const { rows, check, sourced, detail, trouble, isExecuting, look, execute } = useRun(entry.id);
+  const { rows, check, sourced, detail, trouble, isExecuting, found, look, search, execute } = useRun(entry.id);
   const [filter, setFilter] = useState<Filter>(NO_FILTER);
   const steps = useMemo(() => stepsOf(check, sourced), [check, sourced]);
   // Rows grow in place: their number says that there are new ones.
-  const shown = useMemo(() => filterRows(rows, filter), [rows, rows.length, filter]);
+  const searched = useSearched(filter, search);
+  const places = searched === '' ? undefined : found?.places;
+  const shown = useMemo(() => filterRows(rows, filter, places), [rows, rows.length, filter, places]);
   const isHere = step !== undefined && step < rows.length;
   useEffect(() => {
     if (isHere && step !== undefined) look(step);
@@ -112,9 +114,22 @@ export function RunView(props: {
           choose={choose}
           {...(step === undefined ? {} : { step })}
         />
-        <Filters rows={rows} length={rows.length} filter={filter} onChange={setFilter} shown={shown.length} />
+        <Filters
+          rows={rows}
+          length={rows.length}
+          filter={filter}
+          onChange={setFilter}
+          shown={shown.length}
+          found={searched === '' ? null : found}
+        />
         <div class="split">
-          <RecordList rows={shown} standing={standing} choose={choose} {...(step === undefined ? {} : { step })} />
+          <RecordList
+            rows={shown}
+            places={places}
+            standing={standing}
+            choose={choose}
+            {...(step === undefined ? {} : { step })}
+          />
           <DetailPane
             id={id}
             row={selected}

@@ -7,8 +7,8 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import type { BundleCheck } from '../bundle-check.ts';
-import { type Summary, shortDigest, type Tallies } from '../summary.ts';
-import { coinText, doubtsOf, lengthText } from '../summary-text.ts';
+import type { Summary, Tallies } from '../summary.ts';
+import { coinText, doubtsOf, lengthText, shortDigest } from '../summary-text.ts';
 import type { ToldPart, ToldPayload } from '../told-payload.ts';
 import { type Filter, NO_FILTER } from './filters.tsx';
 import { RecordLink } from './record-link.tsx';
@@ -16,6 +16,13 @@ import { Name, Said, Sign } from './text.tsx';
 
 /** Names of one sort that are shown. */
 const MAX_SHOWN = 12;
+
+/** Names of sorts where they stand in a sentence. */
+const LISTED: Readonly<Record<string, string>> = {
+  'Tool calls': 'tool calls',
+  'Denied by the policy': 'denials',
+  'Child runs': 'child runs',
+};
 
 /** What is shown of a text until the reader asks for more. */
 const FIRST_LINES = 6;
@@ -68,7 +75,7 @@ function Told(props: {
   );
   const all = (filter: Partial<Filter>, what: string) => (
     <button type="button" class="small" onClick={() => show({ ...NO_FILTER, ...filter })}>
-      {`List ${what}`}
+      {`List the ${what}`}
     </button>
   );
   const sorts: readonly (readonly [title: string, tallies: Tallies, filter: Partial<Filter>])[] = [
@@ -155,7 +162,7 @@ function Told(props: {
             tallies.count > 0 && (
               <Fact title={title} key={title}>
                 <Names tallies={tallies} id={id} />
-                {Object.keys(filter).length > 0 && all(filter, title.toLowerCase())}
+                {Object.keys(filter).length > 0 && all(filter, LISTED[title] ?? title)}
               </Fact>
             ),
         )}

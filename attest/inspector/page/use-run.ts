@@ -9,6 +9,7 @@ import type { BundleCheck } from '../bundle-check.ts';
 import type { RecordDetail } from '../record-detail.ts';
 import type { SourcedReport } from '../report.ts';
 import type { Row } from '../row.ts';
+import type { Found } from '../search.ts';
 import type { Answer, Question } from './messages.ts';
 import { bundleUrl, executeAgain, fetchReport } from './server-client.ts';
 
@@ -20,6 +21,8 @@ export type Run = {
   readonly check: BundleCheck | undefined;
   readonly sourced: SourcedReport | undefined;
   readonly detail: RecordDetail | undefined;
+  /** Where the text that was last looked for stands; undefined while it is looked for. */
+  readonly found: Found | undefined;
   /** What this computer or server refused; no fault of the bundle. */
   readonly trouble: string | undefined;
   readonly isExecuting: boolean;
@@ -30,15 +33,21 @@ const NOTHING: Run = {
   check: undefined,
   sourced: undefined,
   detail: undefined,
+  found: undefined,
   trouble: undefined,
   isExecuting: false,
 };
 
 /** Reads and checks a bundle. */
-export function useRun(id: string): Run & { readonly look: (index: number) => void; readonly execute: () => void } {
+export function useRun(id: string): Run & {
+  readonly look: (index: number) => void;
+  readonly search: (text: string) => void;
+  readonly execute: () => void;
+} {
   const [run, setRun] = useState(NOTHING);
   const worker = useRef<Worker>();
   const asked = useRef(-1);
+  const wanted = useRef('');
   useEffect(() => {
     const rows: Row[] = [];
     let isOpen = true;
@@ -60,7 +69,9 @@ export function useRun(id: string): Run & { readonly look: (index: number) => vo
         change({ rows });
       } else if (data.type === 'checked') change({ rows, check: data.check });
       else if (data.type === 'failed') change({ trouble: data.message });
-      else if (data.detail.index === asked.current) change({ detail: data.detail });
+      else if (data.type === 'found') {
+        if (data.text === wanted.current) change({ found: data.found });
+      } else if (data.detail.index === asked.current) change({ detail: data.detail });
     };
     tell(own, { type: 'check', url: bundleUrl(id) });
     fetchReport(id).then((sourced) => change({ sourced }), say);
@@ -73,6 +84,11 @@ export function useRun(id: string): Run & { readonly look: (index: number) => vo
     asked.current = index;
     if (worker.current !== undefined) tell(worker.current, { type: 'detail', index });
   }, []);
+  const search = useCallback((text: string) => {
+    wanted.current = text;
+    setRun((before) => (before.found === undefined ? before : { ...before, found: undefined }));
+    if (worker.current !== undefined) tell(worker.current, { type: 'search', text });
+  }, []);
   const execute = useCallback(() => {
     setRun((before) => ({ ...before, isExecuting: true, trouble: undefined }));
     executeAgain(id).then(
@@ -81,7 +97,7 @@ export function useRun(id: string): Run & { readonly look: (index: number) => vo
         setRun((before) => ({ ...before, isExecuting: false, trouble: `not executed: ${String(error)}` })),
     );
   }, [id]);
-  return { ...run, look, execute };
+  return { ...run, look, search, execute };
 }
 
 function tell(worker: Worker, question: Question): void {

@@ -6,6 +6,7 @@
 
 import { type BundleCheck, BundleChecker, type BundleFile } from '../bundle-check.ts';
 import { readDetail } from '../record-detail.ts';
+import { searchPayloads } from '../search.ts';
 import type { Answer, Question } from './messages.ts';
 
 /** What a worker has that is used here. */
@@ -18,6 +19,8 @@ const scope = globalThis as unknown as WorkerScope;
 
 let checker: BundleChecker | undefined;
 let checked: Promise<BundleCheck> | undefined;
+/** Number of the last search. */
+let searches = 0;
 
 scope.onmessage = ({ data }) => {
   answer(data).catch((error: unknown) => {
@@ -32,8 +35,21 @@ async function answer(question: Question): Promise<void> {
     scope.postMessage({ type: 'checked', check: await checked });
     return;
   }
+  if (question.type === 'search') searches += 1;
+  const search = searches;
   const check = await checked;
   if (checker === undefined || check === undefined) throw new Error('a record before its bundle');
+  if (question.type === 'search') {
+    const { text } = question;
+    if (text === '' || search !== searches) return;
+    const found = await searchPayloads(checker.file, text, async () => {
+      // Lets in the message that ends this search.
+      await new Promise((next) => setTimeout(next));
+      return search === searches;
+    });
+    if (found !== undefined) scope.postMessage({ type: 'found', text, found });
+    return;
+  }
   const { open } = check;
   const place =
     open === null

@@ -67,6 +67,7 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     for (const [i, { bytes }] of faults.entries()) put(`fault-${i}`, bytes);
     put('lie', lie.bytes);
     put('withheld', withhold(honest.bytes, 0));
+    put('asked', withhold(honest.bytes, 0, 1));
     put('long', await longRun(5000));
     put('texts', await textRun([...HOSTILE, ...blns()]));
     const verify = async (bytes: Uint8Array) =>
@@ -96,11 +97,24 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
   /** What pages did that they must not: errors, dialogs, requests to others. */
   const faulty: string[] = [];
 
-  type View = { readonly width?: number; readonly height?: number; readonly scheme?: 'light' | 'dark' };
+  type View = {
+    readonly width?: number;
+    readonly height?: number;
+    readonly scheme?: 'light' | 'dark';
+    readonly scale?: number;
+  };
 
   /** Opens a place of the page, in a window of its own, and waits until the bundle is checked. */
-  async function open(hash: string, { width = 1280, height = 900, scheme = 'light' }: View = {}): Promise<Page> {
-    context = await browser.newContext({ viewport: { width, height }, colorScheme: scheme, reducedMotion: 'reduce' });
+  async function open(
+    hash: string,
+    { width = 1280, height = 900, scheme = 'light', scale = 1 }: View = {},
+  ): Promise<Page> {
+    context = await browser.newContext({
+      viewport: { width, height },
+      deviceScaleFactor: scale,
+      colorScheme: scheme,
+      reducedMotion: 'reduce',
+    });
     await context.addInitScript(WATCH);
     const page = await context.newPage();
     page.on('pageerror', ({ message }) => faulty.push(message));
@@ -153,7 +167,7 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
 
   it('lists the runs of a folder, and opens one by the keyboard', async () => {
     const page = await open('');
-    expect(await page.$$eval('.runs a', (nodes) => nodes.length)).toBe(faults.length + 5);
+    expect(await page.$$eval('.runs a', (nodes) => nodes.length)).toBe(faults.length + 6);
     await page.locator('.runs a', { hasText: 'honest' }).focus();
     await page.keyboard.press('Enter');
     await page.waitForSelector('.claims');
@@ -283,14 +297,78 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     await until(page, `document.querySelector('.filters [role=status]').textContent === '2 of ${last} shown'`);
     await page.selectOption('.filters select >> nth=1', '');
     await page.fill('.filters input', 'http.fetch');
-    await until(page, `!document.querySelector('.filters [role=status]').textContent.startsWith('${last} of')`);
-    const inner = await page.$$eval('.row', (nodes) => nodes.map((node) => node.textContent));
-    expect(inner.some((text) => text?.includes('host.end'))).toBe(true);
-    expect(inner.every((text) => text?.includes('http.fetch'))).toBe(true);
+    await until(page, `/^\\d+ of \\d+ shown$/.test(document.querySelector('.filters [role=status]').textContent)`);
+    const inner = await page.$$eval('.row', (nodes) => nodes.map((node) => node.textContent ?? ''));
+    expect(inner.some((text) => text.includes('host.end'))).toBe(true);
+    expect(inner.filter((text) => !text.includes('http.fetch'))).toEqual([
+      expect.stringMatching(/run\.open.*in body\.policy\.rules/),
+    ]);
+    await page.fill('.filters input', 'SECOND line');
+    await page.waitForSelector('.row:has-text("in body.response")');
+    expect(await page.$$eval('.row', (nodes) => nodes.length)).toBe(1);
+    await page.fill('.filters input', 'nowhere to be found');
+    await until(page, "document.querySelector('.list').textContent === 'No record to show.'");
+    expect(await axe(page)).toEqual([]);
     await page.keyboard.press('Tab');
     await page.goto(`${inspector.url}#/run/nothing`);
     expect(await page.textContent('[role=alert]')).toContain('There is no run nothing here');
     await expectSound(page);
+  });
+
+  it('tells what happened, and leads from there to the records', async () => {
+    const page = await open('#/run/honest');
+    const told = (await page.textContent('.happened')) ?? '';
+    for (const text of ['toy-model', '2023-11-14 22:13:20 UTC', "by the operator's clock", '45 tokens', 'count 1×']) {
+      expect(told).toContain(text);
+    }
+    expect(told).toContain('http.fetch http://evil.test 1×');
+    expect(told).toContain('None ofchild runs, payments, questions to a person');
+    expect(await page.$$eval('[data-doubt]', (nodes) => nodes.length)).toBe(0);
+    expect(await page.textContent('[data-told=input]')).toContain('questionwhat is in the books?');
+    const outcome = page.locator('[data-told=outcome]');
+    expect(await outcome.textContent()).not.toContain('missing');
+    await outcome.getByRole('button', { name: 'Show' }).click();
+    expect(await outcome.textContent()).toContain('"missing": null');
+    expect(await axe(page)).toEqual([]);
+    await page.locator('.names li', { hasText: 'books.test' }).getByRole('link').click();
+    await page.waitForSelector('.detail:has-text("http.fetch GET http://books.test") .hashes');
+    await until(page, 'document.activeElement.id === "detail"');
+    const box = await page.locator('.row.selected').boundingBox();
+    expect(box?.y).toBeGreaterThanOrEqual(0);
+    expect(box?.y).toBeLessThan(900);
+    await page.getByRole('button', { name: 'List the denials' }).click();
+    await until(page, "document.querySelector('.filters [role=status]').textContent.startsWith('2 of')");
+    await expectSound(page);
+  });
+
+  it('tells as a fact nothing that is withheld, false or does not fit', async () => {
+    const page = await open(lie());
+    expect(await page.textContent('[data-doubt=bad]')).toContain(`Record ${lieStep} is false`);
+    expect(await page.textContent('[data-told=outcome] .sign.bad')).toContain(`after record ${lieStep}`);
+    await page.goto(`${inspector.url}${fault()}`);
+    await page.waitForSelector('h1:has-text("fault-2") ~ .happened');
+    expect(await page.textContent('[data-doubt=bad]')).toContain('does not fit');
+    expect(await page.textContent('[data-told=outcome]')).toContain('Not known');
+    await page.goto(`${inspector.url}#/run/asked`);
+    await page.waitForSelector('h1:has-text("asked") ~ .happened');
+    expect(await page.textContent('[data-told=input]')).toContain('Withheld');
+    expect(await page.textContent('.happened')).not.toContain('what is in the books');
+  });
+
+  it('fits at 200 %: no second scroll bar', async () => {
+    const page = await open('', { width: 640, height: 450, scale: 2 });
+    for (const hash of ['#/', lie(), fault(), '#/run/texts/step/0', '#/run/nothing']) {
+      await page.evaluate(`location.hash = ${JSON.stringify(hash)}`);
+      const [, , id] = hash.split('/');
+      const place =
+        id === undefined ? '.runs' : id === 'nothing' ? '[role=alert]' : `h1:has-text("${id}.trace") ~ .happened`;
+      await page.waitForSelector(place);
+      expect({ hash, fits: await page.evaluate('document.documentElement.scrollWidth <= innerWidth') }).toEqual({
+        hash,
+        fits: true,
+      });
+      if (hash === lie()) await page.screenshot({ path: join(SHOTS, 'diverged-zoom.png'), fullPage: true });
+    }
   });
 
   it('skips to the content', async () => {
@@ -303,6 +381,13 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
   });
 
   type Found = { violations: { id: string; nodes: { html: string }[] }[] };
+  /** What axe finds wrong with the page as it is. */
+  async function axe(page: Page, rules = ''): Promise<readonly string[]> {
+    // The page's own policy holds for its scripts; the test's comes in by the browser's door.
+    if (!(await page.evaluate('"axe" in window'))) await page.evaluate(AXE);
+    const { violations } = await page.evaluate<Found>(`axe.run(${rules})`);
+    return violations.map(({ id, nodes }) => `${id}: ${nodes[0]?.html}`);
+  }
   const lie = () => `#/run/lie/step/${lieStep}`;
   const fault = () => `#/run/fault-2/step/${faults[2]?.step}`;
   const CONTRAST = '{ runOnly: ["color-contrast"] }';
@@ -315,19 +400,13 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
   ];
   it.each(views)('has no violation that axe knows, and no second scroll bar: %s', async (name, view, rules, places) => {
     const page = await open('', view);
-    // The page's own policy holds for its scripts; the test's comes in by the browser's door.
-    await page.evaluate(AXE);
     for (const hash of places()) {
       await page.evaluate(`location.hash = ${JSON.stringify(hash)}`);
       const [, , id] = hash.split('/');
       await page.waitForSelector(id === undefined ? '.runs' : `h1:has-text("${id}.trace")`);
       if (id !== undefined) await page.waitForSelector('.detail h4:has-text("Hashes")');
       if (id !== undefined) await page.waitForSelector('.claims');
-      const found = await page.evaluate<Found>(`axe.run(${rules})`);
-      expect({ hash, found: found.violations.map(({ id, nodes }) => `${id}: ${nodes[0]?.html}`) }).toEqual({
-        hash,
-        found: [],
-      });
+      expect({ hash, found: await axe(page, rules) }).toEqual({ hash, found: [] });
       expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true);
       if (hash.includes('lie')) await page.screenshot({ path: join(SHOTS, `diverged-${name}.png`), fullPage: true });
     }
@@ -342,6 +421,7 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     await page.evaluate("location.hash = '#/run/gone'");
     await page.waitForSelector('[role=alert]');
     expect(await page.textContent('.headline')).toBe('Not checked.');
+    expect(await axe(page)).toEqual([]);
     expect(await page.$$eval('[data-claim], .row', (nodes) => nodes.length)).toBe(0);
     rmSync(path);
   });
@@ -407,6 +487,8 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
             ),
         ),
       ]);
+    // What was asked is this, too.
+    expect(await page.textContent('[data-told=input]')).toContain('<img src=x onerror=alert(1)>');
     const seen = new Set<string>();
     for (let step = 0; step < total; step += step < 8 ? 1 : 1 + Math.floor(total / 12)) {
       await page.evaluate(`location.hash = '#/run/texts/step/${step}'`);
