@@ -2,13 +2,16 @@ import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { bundleProgram, GOLDEN, runLibrary, runProgram } from '../support/isa-program.ts';
-import { EMULATED, findMachine, NATIVE_TIERS, TIERS, TierAbsent } from '../support/isa-tiers.ts';
+import { findMachine, NATIVE_TIERS, TIERS, TierAbsent } from '../support/isa-tiers.ts';
 import { temporaryFolder } from '../support/temporary.ts';
 
 const here = { command: process.execPath, args: [] };
 const silent = () => {};
 
-/** V8's compilers make the kernels' code; that of ONNX Runtime is the same with each of them. `npm run test:isa` runs both parts on all tiers. */
+/**
+ * V8's compilers make the kernels' code; that of ONNX Runtime is the same with each of them. `npm run test:isa`, which CI runs too, has both
+ * parts on all tiers, and the emulated CPUs.
+ */
 const NATIVE_PARTS = NATIVE_TIERS.flatMap((tier, i) => [
   { ...tier, part: 'kernels' as const },
   ...(i === 0 ? [{ ...tier, part: 'ort' as const }] : []),
@@ -19,18 +22,6 @@ describe('the golden program', () => {
     const machine = await findMachine(tier, undefined, silent);
     const { digest, arch } = await runProgram(machine, await bundleProgram(temporaryFolder()), part, ['small']);
     expect({ digest, arch }).toEqual({ digest: GOLDEN.small, arch: process.arch });
-  });
-
-  // The kernels without AVX run natively, above. Which code ONNX Runtime takes, the CPU says: emulated, where QEMU is installed.
-  it('gives the golden digest on an emulated CPU: ort', { timeout: 120_000 }, async (context) => {
-    const machine = await findMachine(EMULATED, undefined, silent).catch((fault: unknown) => {
-      if (!(fault instanceof TierAbsent)) throw fault;
-      console.warn(`SKIPPED: ${EMULATED.name}: ${fault.message}`);
-      return undefined;
-    });
-    if (machine === undefined) return context.skip();
-    const { digest, arch } = await runProgram(machine, await bundleProgram(temporaryFolder()), 'ort', ['small']);
-    expect({ digest, arch }).toEqual({ digest: GOLDEN.small, arch: EMULATED.arch });
   });
 
   it.each([

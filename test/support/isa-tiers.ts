@@ -47,7 +47,7 @@ const NATIVE: readonly Tier[] = [
 const WITHOUT_AVX: Tier = { name: 'native, code without AVX', arch: 'x64', flags: ['--no-enable-avx'] };
 
 /** The CPU that the small form emulates where QEMU is installed. */
-export const EMULATED: Tier = { name: 'x86-64 without AVX (Westmere)', arch: 'x64', cpu: 'Westmere' };
+const EMULATED: Tier = { name: 'x86-64 without AVX (Westmere)', arch: 'x64', cpu: 'Westmere' };
 
 /** All of them. */
 export const TIERS: readonly Tier[] = [

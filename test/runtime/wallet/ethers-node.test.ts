@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type Anvil, startAnvil } from '../../../attest/bond/anvil.ts';
 import { rpcAt } from '../../../attest/bond/rpc-gate.ts';
 import { type Hex, toHex, utf8 } from '../../../attest/core/bytes.ts';
@@ -69,7 +69,8 @@ describe('a node behind JSON-RPC', () => {
     const { raw, hash } = sign(0n);
     expect(await node.receipt(hash)).toBeUndefined();
     expect(await node.broadcast(raw)).toEqual({ answer: 'taken' });
-    const receipt = await node.receipt(hash);
+    // The node mines it on its own, a moment after it has taken it.
+    const receipt = await vi.waitUntil(() => node.receipt(hash), { timeout: 10_000 });
     expect(receipt).toMatchObject({ hash, block: before.number + 1n, status: 1n, gasUsed: 21_000n });
     const block = await node.block(before.number + 1n, address);
     expect(block).toEqual({ hash: receipt?.blockHash, sent: [{ nonce: 0n, hash }] });
