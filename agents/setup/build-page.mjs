@@ -46,7 +46,7 @@ export async function ensurePage(root) {
   const modules = new Set(RULES.map((path) => join(root, path)));
   const aside = join(root, `${TARGET}.${process.pid}.tmp`);
   try {
-    await build(configOf(root, aside, modules)).catch((cause) => {
+    await forProduction(() => build(configOf(root, aside, modules))).catch((cause) => {
       if (cause.code === 'ENOSPC' || cause.code === 'EACCES') throw toFileError(cause, aside, '');
       throw new SetupError('SYNTAX_ERROR', cause.message, { cause });
     });
@@ -62,6 +62,24 @@ export async function ensurePage(root) {
     rmSync(aside, { recursive: true, force: true });
   }
   return true;
+}
+
+/**
+ * The same page whatever the environment says: for development the compiler would put this computer's paths into it.
+ *
+ * @template T
+ * @param {() => Promise<T>} work
+ * @returns {Promise<T>}
+ */
+async function forProduction(work) {
+  const before = process.env.NODE_ENV;
+  process.env.NODE_ENV = 'production';
+  try {
+    return await work();
+  } finally {
+    if (before === undefined) delete process.env.NODE_ENV;
+    else process.env.NODE_ENV = before;
+  }
 }
 
 function configOf(root, outDir, modules) {

@@ -26,6 +26,9 @@ it('builds the page when it is not what the sources say, from modules that a bro
   // Nothing that the page's policy would refuse, and no ethers.
   expect(readFileSync(join(page, 'index.html'), 'utf8')).not.toMatch(/<script(?![^>]* src=)|<style|style=|https?:/);
   expect(/TypedDataEncoder|["'`]node:/.test(built())).toBe(false);
+  // Nor where it was built, though a test is no production.
+  expect(process.env['NODE_ENV']).toBe('test');
+  expect(built().includes(root)).toBe(false);
   // The library knows how to write markup; the page never asks it to.
   const sources = readdirSync(join(ROOT, 'attest/inspector/page')).filter((name) => /\.tsx?$/.test(name));
   expect(sources.length).toBeGreaterThan(10);
