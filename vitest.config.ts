@@ -15,7 +15,7 @@ const SHARING = [
   'test/agents/setup/{download,lock,lockfile,platform,progress,zip}.test.ts',
   'test/attest/{core,dispute,encoding,merkle,sign,trace,verify}/**/*.test.ts',
   'test/attest/bond/keystore.test.ts',
-  'test/attest/inspector/{bundle-check,claims,line-map,report,server,visible-text}.test.ts',
+  'test/attest/inspector/{bundle-check,claims,evidence,line-map,report,search,server,summary,visible-text}.test.ts',
   'test/fuzz/*.fuzz.ts',
   'test/inference/!(child|check-campaign|main|model|scheduler|served-model|server|tokenizer-pinning).test.ts',
   'test/inference/{model-path,server}.test.ts',
@@ -39,7 +39,8 @@ const SHARING = [
 export default defineConfig({
   test: {
     pool: 'forks',
-    maxWorkers: 2,
+    // One more than the two cores that the time limit is for: some tests wait most of their time, for processes, clocks and servers.
+    maxWorkers: 3,
     testTimeout: 60_000,
     hookTimeout: 120_000,
     sequence: { sequencer: LongestFirst },

@@ -8,7 +8,7 @@ import type { JSX } from 'preact';
 import type { BundleCheck } from '../bundle-check.ts';
 import { type Claim, claimsOf, NOT_PROVED } from '../claims.ts';
 import type { SourcedReport } from '../report.ts';
-import { RecordLink } from './record-link.tsx';
+import { Finding } from './record-link.tsx';
 import { Digest, Name, Sign } from './text.tsx';
 
 /** Most names and digests under one claim. */
@@ -74,17 +74,7 @@ function ClaimRow({
       <h3>{title}</h3>
       <Sign level={level} word={word} />
       <div>
-        <p>
-          <Name text={text} />
-          {step !== undefined && (
-            <>
-              {' '}
-              <RecordLink id={id} step={step}>
-                Show record {step}
-              </RecordLink>
-            </>
-          )}
-        </p>
+        <Finding text={text} id={id} step={step} />
         {facts !== undefined && (
           <details>
             <summary>{facts.length === 1 ? facts[0]?.[0] : `${facts.length} digests and names`}</summary>

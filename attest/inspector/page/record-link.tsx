@@ -6,6 +6,7 @@
 
 import type { ComponentChildren, JSX } from 'preact';
 import { linkTo } from './route.ts';
+import { Name } from './text.tsx';
 
 /** Opens a record, and goes to where it is shown. */
 export function RecordLink(props: {
@@ -18,6 +19,28 @@ export function RecordLink(props: {
     <a href={linkTo({ id, step })} onClick={goToRecord}>
       {children ?? `record ${step}`}
     </a>
+  );
+}
+
+/** What is said of a run, with a link to the record that it is said of. */
+export function Finding(props: {
+  readonly text: string;
+  readonly id: string;
+  readonly step: number | undefined;
+}): JSX.Element {
+  const { text, id, step } = props;
+  return (
+    <p>
+      <Name text={text} />
+      {step !== undefined && (
+        <>
+          {' '}
+          <RecordLink id={id} step={step}>
+            Show record {step}
+          </RecordLink>
+        </>
+      )}
+    </p>
   );
 }
 

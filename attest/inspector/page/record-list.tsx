@@ -9,7 +9,7 @@
 
 import type { JSX } from 'preact';
 import { memo } from 'preact/compat';
-import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
+import { useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { Row } from '../row.ts';
 import type { Standing } from './standing.ts';
 import { Name, Sign } from './text.tsx';
@@ -31,7 +31,8 @@ export function RecordList(props: {
   const box = useRef<HTMLDivElement>(null);
   const [top, setTop] = useState(0);
   const [height, setHeight] = useState(600);
-  const wantsFocus = useRef(false);
+  /** The record that a key led to and that has not been drawn as chosen yet: keys come faster than that. */
+  const wanted = useRef<number>();
   const place = step === undefined ? -1 : placeOf(rows, step);
   const active = Math.max(0, place);
   useLayoutEffect(() => {
@@ -41,41 +42,47 @@ export function RecordList(props: {
     observer.observe(node);
     return () => observer.disconnect();
   }, []);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const node = box.current;
     if (node === null || place < 0) return;
     if (place * ROW < node.scrollTop) node.scrollTop = place * ROW;
     else if ((place + 1) * ROW > node.scrollTop + node.clientHeight) {
       node.scrollTop = (place + 1) * ROW - node.clientHeight;
     }
-    if (wantsFocus.current) {
-      wantsFocus.current = false;
+    if (wanted.current !== undefined && wanted.current === step) {
+      wanted.current = undefined;
       node.querySelector<HTMLElement>(`[data-place="${place}"]`)?.focus({ preventScroll: true });
     }
   }, [place]);
   const go = (to: number) => {
     const row = rows[Math.min(rows.length - 1, Math.max(0, to))];
     if (row === undefined) return;
-    wantsFocus.current = true;
+    // The place of what is chosen already does not change: nothing would be left to wait for.
+    wanted.current = row.index === step ? undefined : row.index;
     choose(row.index);
   };
   const onKeyDown = (event: KeyboardEvent) => {
     const page = Math.max(1, Math.floor(height / ROW) - 1);
+    const pending = wanted.current === undefined ? -1 : placeOf(rows, wanted.current);
+    const at = pending < 0 ? place : pending;
+    const current = Math.max(0, at);
     const moves: Readonly<Record<string, number>> = {
-      ArrowDown: active + 1,
-      ArrowUp: active - 1,
-      PageDown: active + page,
-      PageUp: active - page,
+      ArrowDown: current + 1,
+      ArrowUp: current - 1,
+      PageDown: current + page,
+      PageUp: current - page,
       Home: 0,
       End: rows.length - 1,
     };
     const to = moves[event.key];
     if (to !== undefined) {
       event.preventDefault();
-      go(place < 0 && event.key.startsWith('Arrow') ? 0 : to);
+      go(at < 0 && event.key.startsWith('Arrow') ? 0 : to);
     } else if (event.key === 'Enter' || event.key === ' ') {
       event.preventDefault();
-      if (place < 0) go(active);
+      if (at < 0) go(current);
+      // The focus goes to what the record holds, and is not taken back.
+      wanted.current = undefined;
       document.getElementById('detail')?.focus();
     }
   };

@@ -14,7 +14,7 @@ import type { SourcedReport } from '../report.ts';
 import { Claims } from './claims-view.tsx';
 import { DetailPane } from './detail-pane.tsx';
 import { type Filter, Filters, filterRows, NO_FILTER, useSearched } from './filters.tsx';
-import { RecordLink } from './record-link.tsx';
+import { Finding } from './record-link.tsx';
 import { RecordList } from './record-list.tsx';
 import { linkTo, replaceRoute } from './route.ts';
 import { divergedOf, standingOf, stepsOf } from './standing.ts';
@@ -160,17 +160,7 @@ function Head({
       <p class="word">
         <Sign level={level} word={word} />
       </p>
-      <p>
-        <Name text={text} />
-        {step !== undefined && (
-          <>
-            {' '}
-            <RecordLink id={id} step={step}>
-              Show record {step}
-            </RecordLink>
-          </>
-        )}
-      </p>
+      <Finding text={text} id={id} step={step} />
       <p class="soft">
         Checked here in {check.elapsedMs} ms: {check.sound} of {check.records} records fit together.
       </p>

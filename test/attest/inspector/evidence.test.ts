@@ -126,6 +126,7 @@ describe('the decision of a person', () => {
     expect(claims.get('recorded')?.text).toContain(
       'human.approve 1 (1 signed by an approver of the policy, checked here)',
     );
+    expect(check.summary?.approvals).toEqual({ asked: 1, step: START, approved: 0, refused: 1 });
   });
 
   it('that was turned around, renamed, or signed for another place is false', async () => {
@@ -169,6 +170,7 @@ describe('the decision of a person', () => {
       expect(rows[END]?.answer).toBe('unchecked');
       expect(claims.get('checked')?.level).toBe('part');
       expect(claims.get('recorded')?.text).toContain('0 of them checked here');
+      expect(check.summary?.approvals).toEqual({ asked: 1, step: START, approved: 0, refused: 0 });
     }
   });
 });
@@ -180,6 +182,9 @@ describe('the transaction of a wallet', () => {
     expect(check.answers).toEqual({ evidence: 1, computed: 0, unchecked: 0 });
     expect(rows[END]).toMatchObject({ class: 'attested', answer: 'transaction' });
     expect(claims.get('recorded')?.text).toContain('signed by the wallet of the policy, checked here; what the chain');
+    const name = `${PAYMENT.to} on chain ${PAYMENT.chain}`;
+    const names = [{ name, count: 1, failed: 0, lost: 0, step: START }];
+    expect(check.summary?.payments).toEqual({ count: 1, others: 0, names, wei: PAYMENT.value, signed: 1 });
     // Status, block and gas used are only told.
     const told = await inspect(answered(payment, (old) => ({ ...old, status: '0', block: '99' })));
     expect(told.check.falsehood).toBeUndefined();
