@@ -7,9 +7,10 @@ import { byteMasks } from '../../support/structured-generation.ts';
 describe('texts by chance through masks', () => {
   const bytes = { masks: byteMasks(), tokens: (id: number) => (id < 256 ? Uint8Array.of(id) : null) };
 
+  // The campaign `schema` tries as many as it is told to.
   it.each(Object.keys(SCHEMAS_BY_KEYWORD))('satisfy schemas with %s', (keyword) => {
-    const { cases, failures } = tryKeyword(keyword, 24, seededRandom(keyword.length), [bytes]);
+    const { cases, failures } = tryKeyword(keyword, 12, seededRandom(keyword.length), [bytes]);
     expect(failures).toEqual([]);
-    expect(cases).toBe(24);
+    expect(cases).toBe(12);
   });
 });
