@@ -41,9 +41,30 @@ const KEYS = { operator: OPERATOR_KEY, receipts: SIGNER_KEY };
 
 /** Values that stand for others. */
 const VALUES: readonly Json[] = [
-  null, true, false, 0, -1, 1e15, '', '0', '-1', '00', '18446744073709551616', '0x', `0x${'00'.repeat(32)}`, `0x${'0'.repeat(40)}`,
-  'run.close', 'opaque', '__proto__', '\u202e', 'x'.repeat(5000), [], {}, ['a'], { a: { b: [] } },
-]; // biome-ignore format: one list
+  null,
+  true,
+  false,
+  0,
+  -1,
+  1e15,
+  '',
+  '0',
+  '-1',
+  '00',
+  '18446744073709551616',
+  '0x',
+  `0x${'00'.repeat(32)}`,
+  `0x${'0'.repeat(40)}`,
+  'run.close',
+  'opaque',
+  '__proto__',
+  '\u202e',
+  'x'.repeat(5000),
+  [],
+  {},
+  ['a'],
+  { a: { b: [] } },
+];
 
 const rebuilt = (target: Target, entries: readonly Entry[], keys = KEYS) =>
   rebuildTrace(entries, target.toy.result.checkpoint.run, OFF_CHAIN, keys).bytes;

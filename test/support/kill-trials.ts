@@ -10,16 +10,13 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fromHex, type Hex, toHex } from '../../attest/core/bytes.ts';
-import { addressOf } from '../../attest/sign/secp256k1.ts';
-import { signApproval } from '../../attest/trace/approval.ts';
+import { type Hex, toHex } from '../../attest/core/bytes.ts';
 import { hashGuestCode } from '../../attest/trace/guest.ts';
 import { verifyChildren } from '../../attest/verify/child-bundles.ts';
 import { trustSigner } from '../../attest/verify/trust.ts';
 import { verifyBundle } from '../../attest/verify/verifier.ts';
 import { createRequest, OFF_CHAIN } from '../../runtime/plan.ts';
 import { createExecutor } from '../../runtime/replay.ts';
-import { isOver, type RunStatus } from '../../runtime/run-status.ts';
 import { bundleInto } from './bundle.ts';
 import { APPROVER_KEY, KILLED_AGENTS, killedAgents, killedInput } from './kill-agents.ts';
 import type { FromChild, KillSetup, ToChild } from './kill-child.ts';
@@ -27,7 +24,7 @@ import { startCountingServer } from './kill-server.ts';
 import { inThreadVm, meterEngine } from './kill-vm.ts';
 import { type Random, seededRandom } from './random.ts';
 import { CALLER_KEY, OPERATOR, toyRecomputer } from './toy-run.ts';
-import type { TrialRequest } from './trial-child.ts';
+import { type AskedRun, TrialBook } from './trial-book.ts';
 import { startTrialProcess, type TrialProcess } from './trial-process.ts';
 
 /** One folder of runs. */
@@ -140,8 +137,7 @@ class Trial {
   readonly #random: Random;
   readonly #folder: string;
   readonly #origin: string;
-  readonly #asked: { readonly agent: string; readonly request: TrialRequest; run: Hex | undefined }[] = [];
-  readonly #statuses = new Map<Hex, RunStatus>();
+  readonly #book: TrialBook<AskedRun>;
   #kills = 0;
 
   constructor(bench: KillBench, group: KillGroup, report: KillReport, random: Random, folder: string, origin: string) {
@@ -151,6 +147,11 @@ class Trial {
     this.#random = random;
     this.#folder = folder;
     this.#origin = origin;
+    this.#book = new TrialBook(
+      APPROVER_KEY,
+      () => ({ approved: random.chance(70), note: `n${random.below(100)}`, afterMs: random.below(60) }),
+      (what) => this.#fail(what),
+    );
     for (let i = 0; i < group.runs; i++) this.#plan();
   }
 
@@ -180,7 +181,7 @@ class Trial {
       if (verdict === 'MATCH' && status === 'done') this.#report.matches += 1;
       else this.#fail(`run ${run} is ${status}, and ${verdict} ${code ?? ''} at ${step ?? '?'} ${field ?? ''}`);
     }
-    const known = this.#asked.length + this.#asked.filter(({ agent }) => agent === 'parent').length * 2;
+    const known = this.#book.asked.length + this.#book.asked.filter(({ agent }) => agent === 'parent').length * 2;
     if (names.length !== known) this.#fail(`${names.length} journals of ${known} runs`);
   }
 
@@ -203,7 +204,7 @@ class Trial {
       deployment: OFF_CHAIN,
       random: () => this.#random.bytes(32),
     });
-    this.#asked.push({ agent, request: { ...request, salt: toHex(inputPayload.salt) }, run: undefined });
+    this.#book.asked.push({ agent, request: { ...request, salt: toHex(inputPayload.salt) }, run: undefined });
     this.planned += 1;
   }
 
@@ -224,7 +225,7 @@ class Trial {
     let records = 0;
     let killed = false;
     const trial = startTrialProcess<ToChild, FromChild>(this.#bench.program, (message) => {
-      if (message.type !== 'record') return this.#take(message, trial.say);
+      if (message.type !== 'record') return this.#book.take(message, trial.say);
       last = message.kind;
       records += 1;
       if (killed || moment === undefined || !('records' in moment) || records <= moment.records) return;
@@ -254,59 +255,19 @@ class Trial {
   async #watch({ child, say, isSilent }: TrialProcess<ToChild>, moment: Moment | undefined): Promise<void> {
     while (child.exitCode === null && child.signalCode === null) {
       await sleep(10);
-      const isBroken = [...this.#statuses.values()].some(({ status }) => status === 'broken');
+      const isBroken = this.#book.isBroken();
       if (isBroken || isSilent()) {
         child.kill('SIGKILL');
-        const states = [...this.#statuses.values()].map(
-          ({ agent, status, error }) => `${agent} ${status} ${error?.message ?? ''}`,
-        );
-        throw new Error(`${isBroken ? 'a run is broken' : 'nothing moves'}: ${states.join(', ')}`);
+        throw new Error(`${isBroken ? 'a run is broken' : 'nothing moves'}: ${this.#book}`);
       }
-      const open = this.#asked.filter(({ run }) => run === undefined || !this.#isOver(run));
-      if (open.length > 0) continue;
+      if (this.#book.open().length > 0) continue;
       if (moment === undefined) {
         say({ type: 'stop' });
         return;
       }
       this.#plan();
-      const added = this.#asked.at(-1);
+      const added = this.#book.asked.at(-1);
       if (added !== undefined) say({ type: 'create', agent: added.agent, request: added.request });
-    }
-  }
-
-  #isOver(run: Hex): boolean {
-    const status = this.#statuses.get(run);
-    return status !== undefined && isOver(status);
-  }
-
-  #take(message: Exclude<FromChild, { type: 'record' }>, say: (message: ToChild) => void): void {
-    switch (message.type) {
-      case 'ready':
-        for (const { agent, request } of this.#asked) say({ type: 'create', agent, request });
-        return;
-      case 'created': {
-        const asked = this.#asked.find(({ request }) => request.request.nonce === message.nonce);
-        if (asked !== undefined) asked.run = message.run;
-        return;
-      }
-      case 'status': {
-        const { status } = message;
-        this.#statuses.set(status.run, status);
-        if (status.reason === 'reconciliation') this.#fail(`run ${status.run} waits for a reconciliation`);
-        return;
-      }
-      case 'asked': {
-        const decision = { approved: this.#random.chance(70), note: `n${this.#random.below(100)}` };
-        const place = { run: fromHex(message.run), index: BigInt(message.index), request: message.request };
-        const signature = signApproval(decision, place, OFF_CHAIN, APPROVER_KEY);
-        const approval = { ...decision, approver: addressOf(APPROVER_KEY), signature };
-        const answer = () => say({ type: 'approve', run: message.run, index: message.index, approval });
-        setTimeout(answer, this.#random.below(60));
-        return;
-      }
-      default:
-        // A run that was killed before its first record was never acknowledged; it is asked for again.
-        if (!message.message.includes('was never begun')) this.#fail(message.message);
     }
   }
 }

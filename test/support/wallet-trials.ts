@@ -11,20 +11,17 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startAnvil } from '../../attest/bond/anvil.ts';
-import { fromHex, type Hex, toHex } from '../../attest/core/bytes.ts';
-import { addressOf } from '../../attest/sign/secp256k1.ts';
-import { signApproval } from '../../attest/trace/approval.ts';
+import { type Hex, toHex } from '../../attest/core/bytes.ts';
 import { hashGuestCode } from '../../attest/trace/guest.ts';
 import { trustSigner } from '../../attest/verify/trust.ts';
 import { verifyBundle } from '../../attest/verify/verifier.ts';
 import { createRequest, OFF_CHAIN } from '../../runtime/plan.ts';
 import { createExecutor } from '../../runtime/replay.ts';
-import { isOver, type RunStatus } from '../../runtime/run-status.ts';
 import { bundleInto } from './bundle.ts';
 import { inThreadVm, meterEngine } from './kill-vm.ts';
 import { type Random, seededRandom } from './random.ts';
 import { CALLER_KEY, OPERATOR, toyRecomputer } from './toy-run.ts';
-import type { TrialRequest } from './trial-child.ts';
+import { type AskedRun, TrialBook, type TrialWord } from './trial-book.ts';
 import { startTrialProcess, type TrialProcess } from './trial-process.ts';
 import {
   APPROVAL_ABOVE,
@@ -166,13 +163,7 @@ class Trial {
   readonly #report: WalletReport;
   readonly #folder: string;
   readonly #random: Random;
-  readonly #asked: {
-    readonly agent: string;
-    readonly request: TrialRequest;
-    readonly payments: readonly (Payment & { readonly fate: Fate })[];
-    run: Hex | undefined;
-  }[] = [];
-  readonly #statuses = new Map<Hex, RunStatus>();
+  readonly #book: TrialBook<AskedRun & { readonly payments: readonly (Payment & { readonly fate: Fate })[] }>;
   /** Whether the person says yes to a run's requests; the same word however often they are asked. */
   readonly #words = new Map<Hex, boolean>();
   #kills = 0;
@@ -183,6 +174,11 @@ class Trial {
     this.#report = report;
     this.#folder = folder;
     this.#random = seededRandom(group.seed);
+    this.#book = new TrialBook(
+      PAYMENT_APPROVER_KEY,
+      (run) => this.#decide(run),
+      (what) => this.#fail(what),
+    );
     for (let i = 0; i < group.runs; i++) this.#plan(i);
   }
 
@@ -190,7 +186,7 @@ class Trial {
   async run(): Promise<void> {
     while (!(await this.#once())) this.#kills += 1;
     this.#report.kills += this.#kills;
-    this.#report.runs += this.#asked.length;
+    this.#report.runs += this.#book.asked.length;
   }
 
   /** Holds every bundle of the folder against what it says. */
@@ -207,13 +203,14 @@ class Trial {
       if (verdict === 'MATCH' && status === 'done') this.#report.matches += 1;
       else this.#fail(`run ${name} is ${status}, and ${verdict} ${code ?? ''} at ${step ?? '?'} ${field ?? ''}`);
     }
-    if (names.length !== this.#asked.length) this.#fail(`${names.length} journals of ${this.#asked.length} runs`);
+    if (names.length !== this.#book.asked.length)
+      this.#fail(`${names.length} journals of ${this.#book.asked.length} runs`);
   }
 
   /** Holds the chain against what every payment had to come to. */
   count(chain: ReadonlyMap<string, readonly Seen[]>): void {
     const report = this.#report;
-    for (const { agent, payments, run } of this.#asked) {
+    for (const { agent, payments, run } of this.#book.asked) {
       const allowed = run !== undefined && this.#words.get(run) === true;
       let spent = 0n;
       for (const { to, value, fate } of payments) {
@@ -271,7 +268,7 @@ class Trial {
       deployment: OFF_CHAIN,
       random: () => random.bytes(32),
     });
-    this.#asked.push({ agent, request: { ...request, salt: toHex(inputPayload.salt) }, payments, run: undefined });
+    this.#book.asked.push({ agent, request: { ...request, salt: toHex(inputPayload.salt) }, payments, run: undefined });
   }
 
   /** One process from its start to its end; whether all is over. */
@@ -289,7 +286,7 @@ class Trial {
     let last = 'start';
     const trial = startTrialProcess<ToWalletChild, FromWalletChild>(this.#bench.program, (message) => {
       if (message.type === 'stage') last = message.stage;
-      else this.#take(message, trial.say);
+      else this.#book.take(message, trial.say);
     });
     const { child, say } = trial;
     const { engine, rpcUrl } = this.#bench;
@@ -298,15 +295,12 @@ class Trial {
     while (child.exitCode === null && child.signalCode === null) {
       await sleep(10);
       if (this.#isStuck(trial)) child.kill('SIGKILL');
-      else if (this.#asked.every(({ run }) => run !== undefined && this.#isOver(run))) say({ type: 'stop' });
+      else if (this.#book.open().length === 0) say({ type: 'stop' });
     }
     const [code, signal] = await trial.gone;
     clearTimeout(timer);
     if (this.#isStuck(trial)) {
-      const states = [...this.#statuses.values()].map(
-        ({ agent, status, error }) => `${agent} ${status} ${error?.message}`,
-      );
-      throw new Error(`nothing moves, or a run is broken: ${states.join(', ')} ${trial.complaint()}`);
+      throw new Error(`nothing moves, or a run is broken: ${this.#book} ${trial.complaint()}`);
     }
     if (signal === 'SIGKILL') {
       this.#report.after.set(last, (this.#report.after.get(last) ?? 0) + 1);
@@ -317,46 +311,15 @@ class Trial {
   }
 
   #isStuck({ isSilent }: TrialProcess<ToWalletChild>): boolean {
-    return isSilent() || [...this.#statuses.values()].some(({ status }) => status === 'broken');
+    return isSilent() || this.#book.isBroken();
   }
 
-  #isOver(run: Hex): boolean {
-    const status = this.#statuses.get(run);
-    return status !== undefined && isOver(status);
-  }
-
-  #take(message: Exclude<FromWalletChild, { type: 'stage' }>, say: (message: ToWalletChild) => void): void {
-    switch (message.type) {
-      case 'ready':
-        for (const { agent, request } of this.#asked) say({ type: 'create', agent, request });
-        return;
-      case 'created': {
-        const asked = this.#asked.find(({ request }) => request.request.nonce === message.nonce);
-        if (asked !== undefined) asked.run = message.run;
-        return;
-      }
-      case 'status': {
-        const { status } = message;
-        this.#statuses.set(status.run, status);
-        if (status.reason === 'reconciliation') this.#fail(`run ${status.run} waits for a reconciliation`);
-        return;
-      }
-      case 'asked': {
-        const known = this.#words.get(message.run);
-        if (known === undefined) this.#report.approvals += 1;
-        const approved = known ?? this.#random.chance(70);
-        this.#words.set(message.run, approved);
-        const decision = { approved, note: '' };
-        const place = { run: fromHex(message.run), index: BigInt(message.index), request: message.request };
-        const signature = signApproval(decision, place, OFF_CHAIN, PAYMENT_APPROVER_KEY);
-        const approval = { ...decision, approver: addressOf(PAYMENT_APPROVER_KEY), signature };
-        const answer = () => say({ type: 'approve', run: message.run, index: message.index, approval });
-        setTimeout(answer, this.#random.below(60));
-        return;
-      }
-      default:
-        // A run that was killed before its first record was never acknowledged; it is asked for again.
-        if (!message.message.includes('was never begun')) this.#fail(message.message);
-    }
+  /** The same word however often a run asks. */
+  #decide(run: Hex): TrialWord {
+    const known = this.#words.get(run);
+    if (known === undefined) this.#report.approvals += 1;
+    const approved = known ?? this.#random.chance(70);
+    this.#words.set(run, approved);
+    return { approved, note: '', afterMs: this.#random.below(60) };
   }
 }

@@ -198,8 +198,13 @@ describe('what is hostile or long', () => {
 
 it('says times, amounts and digests in few words', () => {
   expect([0, 999, 1500, 61_000, 3_600_000 * 3, 86_400_000 * 3].map(lengthText)).toEqual([
-    '0 ms', '999 ms', '1.5 s', '1 min 1 s', '3 h 0 min', '3 days 0 h',
-  ]); // biome-ignore format: one list
+    '0 ms',
+    '999 ms',
+    '1.5 s',
+    '1 min 1 s',
+    '3 h 0 min',
+    '3 days 0 h',
+  ]);
   expect(coinText('0')).toBe('0 wei');
   expect(coinText('5')).toBe('5 wei');
   expect(coinText('1500000000000000000')).toBe('1.5 coins (1500000000000000000 wei)');
